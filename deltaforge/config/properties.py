@@ -1,0 +1,59 @@
+"""The `client_conf` of a Kafka sink as a value: an unchangeable mapping whose secret entries do not print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from deltaforge.config.secret import Secret
+
+PropertyValue: TypeAlias = "str | int | float | bool | Secret"
+
+_SECRET_WORDS = ("password", "secret", "token", "jaas", "credential", "passphrase", "assertion", "private", "api.key")
+_SECRET_ENDS = (".pem", ".pass", ".pwd", "ssl_key", "sasl.oauthbearer.config", "oauthbearer.extensions")
+_PLAIN_ENDS = ("location", "url", ".id", ".method", ".file", ".ms", ".class", "algorithm")
+
+
+class ClientProperties(Mapping[str, PropertyValue]):
+    """librdkafka properties as the user wrote them. Secrets are held as Secret; equality is by content."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Mapping[str, PropertyValue] | None = None) -> None:
+        """Wrap `entries`. Text under a key that names a secret becomes a Secret."""
+        self._entries: dict[str, PropertyValue] = {
+            key: Secret(str(value)) if names_secret(key) and not isinstance(value, Secret) else value
+            for key, value in (entries or {}).items()
+        }
+
+    def __getitem__(self, key: str) -> PropertyValue:
+        return self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._entries.items()))
+
+    def __repr__(self) -> str:
+        return f"ClientProperties({self._entries!r})"
+
+
+def names_secret(key: str) -> bool:
+    """True when a property of this name holds a password, a token or key material."""
+    lowered = key.lower()
+    if lowered.endswith(_SECRET_ENDS):
+        return True
+    return any(word in lowered for word in _SECRET_WORDS) and not lowered.endswith(_PLAIN_ENDS)
+
+
+def may_hold_secret(key: str) -> bool:
+    """True unless the name is of a kind that is written in every log anyway: a misspelt `sasl.pasword` counts."""
+    lowered = key.lower()
+    return names_secret(key) or ("ss" in lowered and "username" not in lowered and lowered.rpartition(".")[2] not in _PLAIN)
+
+
+_PLAIN = {"location", "mechanism", "mechanisms", "protocol", "id", "ms", "type", "codec", "level", "suites", "list"}

@@ -1,0 +1,310 @@
+"""The pipeline file as frozen values: every field, its default, its bounds and the sentence the manual prints for it.
+
+`load.py` walks these definitions to find problems with their place; `reference.py` prints them as the manual's page.
+A word that exists in the field but not in this version is listed as `later`, so that it is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+import msgspec
+
+from deltaforge.config.dsn import Dsn
+from deltaforge.config.properties import ClientProperties
+from deltaforge.config.templates import TopicTemplate
+
+MIB = 1024 * 1024
+
+
+def doc(description: str, *, later: Mapping[str, str] | None = None, say: str = "", **bounds: Any) -> msgspec.Meta:
+    """Describe a field. `say` states in words what a pattern demands; `later` maps refused values to why."""
+    return msgspec.Meta(description=description, extra={"later": dict(later or {}), "say": say}, **bounds)
+
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
+_NAME_SAYS = "1 to 100 letters, digits, '_' or '-', without '.': topic names and ids are built from it"
+_SLOT_SAYS = "1 to 63 lower-case letters, digits or '_', as PostgreSQL wants it"
+_TABLE_SAYS = "schema.table, each possibly ending in '%' for 'whatever follows'"
+NOT_YET = "not available yet"
+
+Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=_NAME, extra={"say": _NAME_SAYS})]
+Table: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^.%]*%?\.[^.%]*%?$", min_length=3, extra={"say": _TABLE_SAYS})]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections. `later` names fields that other versions of the format have and this one refuses."""
+
+    later: ClassVar[Mapping[str, str]] = {}
+
+
+class Metadata(Section):
+    """Who the pipeline is."""
+
+    name: Annotated[Name, doc("Name of the pipeline: part of ids, topics, metrics and the admin address.")]
+    tenant: Annotated[str, doc("Label on every metric, and `${tenant_id}` in topics.", max_length=200)] = ""
+    labels: Annotated[dict[str, str], doc("Free labels, shown by the admin API.")] = {}
+    annotations: Annotated[dict[str, str], doc("Free notes, shown by the admin API.")] = {}
+
+
+class Snapshot(Section):
+    """Reading the rows that were there before the stream."""
+
+    mode: Annotated[
+        Literal["never"],
+        doc(
+            "Only `never`: stream changes from the slot on.",
+            later={
+                "initial": "snapshots are not available yet; existing rows are not read, only changes are streamed",
+                "always": "snapshots are not available yet; existing rows are not read, only changes are streamed",
+            },
+        ),
+    ] = "never"
+    max_parallel_tables: Annotated[int, doc("Tables read at once. Has no effect with `never`.", ge=1, le=64)] = 8
+    chunk_size: Annotated[int, doc("Rows in one piece. Has no effect with `never`.", ge=100, le=10_000_000)] = 10_000
+
+
+class PostgresSourceConfig(Section):
+    """A logical replication slot of PostgreSQL."""
+
+    id: Annotated[Name, doc("Name of the source in logs and metrics.")]
+    dsn: Annotated[Dsn, doc("Where PostgreSQL is: `postgres://user:password@host:5432/database?sslmode=...`.")]
+    slot: Annotated[str, doc("Replication slot; created when absent.", pattern=r"^[a-z0-9_]{1,63}$", say=_SLOT_SAYS)]
+    publication: Annotated[str, doc("Publication to read; it has to exist.", min_length=1, max_length=63)]
+    tables: Annotated[
+        tuple[Table, ...], doc("Tables, as `schema.table`; a trailing `%` in either part stands for any ending.", min_length=1)
+    ]
+    start_position: Annotated[
+        str,
+        doc(
+            "Where a new slot's stream starts: `earliest`, `latest`, or an LSN that the slot has to be at.",
+            pattern=r"^(earliest|latest|[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8})$",
+            say="earliest, latest or an LSN such as 16/B374D848",
+        ),
+    ] = "earliest"
+    snapshot: Annotated[Snapshot, doc("Reading of existing rows.")] = Snapshot()
+    on_schema_drift: Annotated[
+        Literal["adapt", "halt"], doc("What to do when a table's columns change: go on with the new ones, or stop.")
+    ] = "adapt"
+    failover: Annotated[bool, doc("Create the slot as a failover slot (PostgreSQL 17 or later).")] = False
+    slot_lag_seconds: Annotated[
+        int, doc("Hold confirmations to PostgreSQL back by this time, so that a lost Kafka tail can be replayed.", ge=0, le=86_400)
+    ] = 0
+
+
+class PostgresSource(Section, tag_field="type", tag="postgres"):
+    """Changes from PostgreSQL."""
+
+    config: Annotated[PostgresSourceConfig, doc("Settings of the source.")]
+
+
+class DebeziumOptions(Section):
+    """Options of the Debezium connector that change records, under Debezium's names."""
+
+    later: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (
+            "binary.handling.mode column.exclude.list column.include.list column.propagate.source.type "
+            "datatype.propagate.source.type decimal.handling.mode field.name.adjustment.mode heartbeat.interval.ms "
+            "heartbeat.topics.prefix hstore.handling.mode include.schema.comments include.unknown.datatypes "
+            "interval.handling.mode key.converter.schemas.enable message.key.columns message.prefix.exclude.list "
+            "message.prefix.include.list money.fraction.digits provide.transaction.metadata "
+            "replica.identity.autoset.values schema.name.adjustment.mode schemas.enable time.precision.mode "
+            "topic.delimiter topic.naming.strategy topic.transaction transforms value.converter.schemas.enable "
+            "xmin.fetch.interval.ms"
+        ).split(),
+        NOT_YET,
+    )
+
+    skipped_operations: Annotated[
+        str,
+        doc(
+            "Operations left out: `none`, or some of `c`, `u`, `d`, `t` (truncate) with commas.",
+            pattern=r"^(none|[cudt](, ?[cudt])*)$",
+            say="none, or some of c, u, d, t with commas",
+        ),
+    ] = msgspec.field(default="t", name="skipped.operations")
+    tombstones_on_delete: Annotated[
+        bool, doc("Send a record with an empty value after each delete, so that compaction forgets the key.")
+    ] = msgspec.field(default=True, name="tombstones.on.delete")
+    unavailable_value_placeholder: Annotated[
+        str, doc("Stands for a large value that the update did not touch and PostgreSQL did not send.", min_length=1)
+    ] = msgspec.field(default="__debezium_unavailable_value", name="unavailable.value.placeholder")
+
+    @property
+    def skipped(self) -> frozenset[str]:
+        """`skipped.operations` as a set of letters."""
+        return frozenset(self.skipped_operations) & frozenset("cudt") if self.skipped_operations != "none" else frozenset()
+
+
+_ENVELOPES_LATER = dict.fromkeys(("native", "cloudevents"), NOT_YET)
+
+
+class Envelope(Section):
+    """How a change becomes a record."""
+
+    type: Annotated[Literal["debezium"], doc("Form of keys and values.", later=_ENVELOPES_LATER)] = "debezium"
+    topic_prefix: Annotated[
+        str | None, doc("`source.name` in the records; defaults to the pipeline's name.", min_length=1, max_length=200)
+    ] = None
+    options: Annotated[DebeziumOptions, doc("Options under Debezium's own names.")] = DebeziumOptions()
+
+
+class CreateTopics(Section):
+    """How missing data topics are created. Without it a missing topic is an error."""
+
+    partitions: Annotated[int, doc("Partitions of a new topic.", ge=1, le=100_000)]
+    replication_factor: Annotated[int, doc("Replicas of a new topic.", ge=1, le=1000)]
+    config: Annotated[dict[str, str | int | float | bool], doc("Topic settings, such as `min.insync.replicas`.")] = {}
+
+
+_ENCODINGS_LATER = dict.fromkeys(("avro", "protobuf", "json_schema", "jsonschema"), NOT_YET)
+Encoding: TypeAlias = Annotated[Literal["json"], doc("How keys and values are written.", later=_ENCODINGS_LATER)]
+SinkId: TypeAlias = Annotated[Name, doc("Name of the sink: part of ids, topics and metrics.")]
+SinkEnvelope: TypeAlias = Annotated[Envelope, doc("Form of the records.")]
+Required: TypeAlias = Annotated[bool, doc("Whether `commit_policy: required` waits for this sink.")]
+
+
+class KafkaSinkConfig(Section):
+    """Records into Kafka."""
+
+    later: ClassVar[Mapping[str, str]] = {
+        "key": "key templates are not available yet; keys are the table's primary key, as in Debezium",
+        "headers": NOT_YET,
+        "filter": NOT_YET,
+        "schema_registry": NOT_YET,
+    }
+
+    id: SinkId
+    brokers: Annotated[
+        str,
+        doc(
+            "First brokers to ask: `host:port`, several with commas.",
+            pattern=r"^\s*[^\s,@]+(\s*,\s*[^\s,@]+)*\s*$",
+            say="host:port, several with commas",
+        ),
+    ]
+    topic: Annotated[TopicTemplate, doc("Topic; may hold `${source.schema}`, `${source.table}`, `${source.db}`, `${tenant_id}`.")]
+    envelope: SinkEnvelope = Envelope()
+    encoding: Encoding = "json"
+    required: Required = True
+    exactly_once: Annotated[
+        bool, doc("Write rows and position in one Kafka transaction: nothing lost, nothing doubled for read_committed readers.")
+    ] = False
+    send_timeout_secs: Annotated[
+        float, doc("How long the records of one Kafka transaction may take to be delivered, in seconds.", ge=1, le=900)
+    ] = 60
+    client_conf: Annotated[ClientProperties, doc("librdkafka producer properties, passed on after a check.")] = ClientProperties()
+    create_topics: Annotated[CreateTopics | None, doc("Create missing data topics. Without it they have to exist.")] = None
+    position_headers: Annotated[bool, doc("Put the source position into a header of every record.")] = False
+    on_poison: Annotated[
+        Literal["halt"], doc("What to do with a record that Kafka refuses for good.", later={"dlq": NOT_YET, "skip": NOT_YET})
+    ] = "halt"
+
+
+class FileSinkConfig(Section):
+    """Records as JSON lines in a file, written to disk before they are confirmed."""
+
+    id: SinkId
+    path: Annotated[str, doc("File to append to; its directory has to exist.", min_length=1)]
+    envelope: SinkEnvelope = Envelope()
+    encoding: Encoding = "json"
+    required: Required = True
+
+
+class StdoutSinkConfig(Section):
+    """Records as JSON lines on standard output."""
+
+    id: SinkId
+    envelope: SinkEnvelope = Envelope()
+    encoding: Encoding = "json"
+    required: Required = True
+
+
+class MemorySinkConfig(Section):
+    """Records kept in memory, for tests."""
+
+    id: SinkId
+    envelope: SinkEnvelope = Envelope()
+    encoding: Encoding = "json"
+    required: Required = True
+
+
+class KafkaSink(Section, tag_field="type", tag="kafka"):
+    """Records into Kafka."""
+
+    config: Annotated[KafkaSinkConfig, doc("Settings of the sink.")]
+
+
+class FileSink(Section, tag_field="type", tag="file"):
+    """Records into a file."""
+
+    config: Annotated[FileSinkConfig, doc("Settings of the sink.")]
+
+
+class StdoutSink(Section, tag_field="type", tag="stdout"):
+    """Records to standard output."""
+
+    config: Annotated[StdoutSinkConfig, doc("Settings of the sink.")]
+
+
+class MemorySink(Section, tag_field="type", tag="memory"):
+    """Records into memory."""
+
+    config: Annotated[MemorySinkConfig, doc("Settings of the sink.")]
+
+
+Sink: TypeAlias = KafkaSink | FileSink | StdoutSink | MemorySink
+
+
+class Batching(Section):
+    """How changes are grouped on their way to the sinks."""
+
+    max_events: Annotated[int, doc("Most events in a batch.", ge=1, le=1_000_000)] = 1000
+    max_bytes: Annotated[int, doc("Most WAL bytes in a batch; one larger event is a batch of its own.", ge=1024, le=32 * MIB)] = MIB
+    max_ms: Annotated[int, doc("Longest wait of a batch's first event, in milliseconds.", ge=1, le=60_000)] = 100
+    respect_source_tx: Annotated[bool, doc("End Kafka transactions only where a source transaction ends.")] = True
+    max_inflight: Annotated[int, doc("Most batches handed to the Kafka client and not yet delivered.", ge=1, le=1000)] = 4
+    max_tx_events: Annotated[int | None, doc("Split a source transaction above this many events. No limit by default.", ge=1)] = None
+    max_tx_bytes: Annotated[int | None, doc("Split a source transaction above this many WAL bytes. No limit by default.", ge=1024)] = None
+    max_tx_seconds: Annotated[
+        float | None,
+        doc("Split a source transaction open in Kafka for longer. Default: half of `transaction.timeout.ms`.", ge=1, le=900),
+    ] = None
+    on_large_tx: Annotated[Literal["split", "halt"], doc("What to do with a transaction above these limits.")] = "split"
+
+
+class CommitPolicy(Section):
+    """Which sinks have to hold a change before PostgreSQL may forget it."""
+
+    mode: Annotated[
+        Literal["all", "required", "quorum"], doc("`all` sinks, all with `required: true`, or any `quorum` of them.")
+    ] = "required"
+    quorum: Annotated[int | None, doc("How many sinks, with mode `quorum` only.", ge=1)] = None
+
+
+class Processor(Section):
+    """No processor exists yet."""
+
+
+class Spec(Section):
+    """What the pipeline does."""
+
+    later: ClassVar[Mapping[str, str]] = {"sharding": NOT_YET, "connection_policy": NOT_YET, "schema_sensing": NOT_YET}
+
+    source: Annotated[PostgresSource, doc("Where changes come from.")]
+    processors: Annotated[
+        tuple[Processor, ...], doc("Only the empty list for now.", max_length=0, say="processors are not available yet")
+    ] = ()
+    sinks: Annotated[tuple[Sink, ...], doc("Where records go.", min_length=1)]
+    batch: Annotated[Batching, doc("Grouping of changes.")] = Batching()
+    commit_policy: Annotated[CommitPolicy, doc("When a change counts as delivered.")] = CommitPolicy()
+
+
+class Pipeline(Section):
+    """One pipeline: one file."""
+
+    apiVersion: Annotated[Literal["deltaforge/v1"], doc("Version of this format.")]  # noqa: N815 - the file's own word
+    kind: Annotated[Literal["Pipeline"], doc("The only kind.")]
+    metadata: Annotated[Metadata, doc("Who the pipeline is.")]
+    spec: Annotated[Spec, doc("What the pipeline does.")]
