@@ -39,6 +39,15 @@ class Problem(NamedTuple):
         return f"{self.line}:{self.column}: {where}{self.message}{hint}"
 
 
+class Finding(NamedTuple):
+    """A problem before its line is known: `where` is the field's path, `also` the paths of others that play a part."""
+
+    where: str
+    message: str
+    hint: str = ""
+    also: tuple[str, ...] = ()
+
+
 class ConfigProblems(ConfigError):
     """A pipeline file has problems; `problems` lists every one of them, in file order."""
 

@@ -9,9 +9,12 @@ from deltaforge.config.secret import Secret
 
 PropertyValue: TypeAlias = "str | int | float | bool | Secret"
 
-_SECRET_WORDS = ("password", "secret", "token", "jaas", "credential", "passphrase", "assertion", "private", "api.key")
+_SECRET_WORDS = ("password", "secret", "token", "jaas", "credential", "passphrase", "private", "api.key")
 _SECRET_ENDS = (".pem", ".pass", ".pwd", "ssl_key", "sasl.oauthbearer.config", "oauthbearer.extensions")
-_PLAIN_ENDS = ("location", "url", ".id", ".method", ".file", ".ms", ".class", "algorithm")
+_PLAIN_LASTS = (
+    "algorithm class codec file id level list location mechanism mechanisms method ms protocol suites type url username"
+).split()
+_SHORTEST_DOUBTFUL = 6
 
 
 class ClientProperties(Mapping[str, PropertyValue]):
@@ -47,13 +50,14 @@ def names_secret(key: str) -> bool:
     lowered = key.lower()
     if lowered.endswith(_SECRET_ENDS):
         return True
-    return any(word in lowered for word in _SECRET_WORDS) and not lowered.endswith(_PLAIN_ENDS)
+    return any(word in lowered for word in _SECRET_WORDS) and lowered.rpartition(".")[2] not in _PLAIN_LASTS
 
 
-def may_hold_secret(key: str) -> bool:
-    """True unless the name is of a kind that is written in every log anyway: a misspelt `sasl.pasword` counts."""
-    lowered = key.lower()
-    return names_secret(key) or ("ss" in lowered and "username" not in lowered and lowered.rpartition(".")[2] not in _PLAIN)
+def doubtful(key: str, value: str) -> bool:
+    """True when `value`, taken from the environment, may be a secret under a misspelt name (`sasl.pasword`).
 
-
-_PLAIN = {"location", "mechanism", "mechanisms", "protocol", "id", "ms", "type", "codec", "level", "suites", "list"}
+    Numbers, short words and names whose values stand in every log anyway are left out: covering the user name
+    `deltaforge` or the protocol `SASL_SSL` would make the log unreadable.
+    """
+    last = key.lower().rpartition(".")[2]
+    return last not in _PLAIN_LASTS and len(value) >= _SHORTEST_DOUBTFUL and not value.isdigit()

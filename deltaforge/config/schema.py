@@ -20,20 +20,21 @@ MIB = 1024 * 1024
 
 def doc(description: str, *, later: Mapping[str, str] | None = None, say: str = "", **bounds: Any) -> msgspec.Meta:
     """Describe a field. `say` states in words what a pattern demands; `later` maps refused values to why."""
-    return msgspec.Meta(description=description, extra={"later": dict(later or {}), "say": say}, **bounds)
+    extra = {key: value for key, value in (("later", dict(later or {})), ("say", say)) if value}
+    return msgspec.Meta(description=description, extra=extra or None, **bounds)
 
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z"
 _NAME_SAYS = "1 to 100 letters, digits, '_' or '-', without '.': topic names and ids are built from it"
 _SLOT_SAYS = "1 to 63 lower-case letters, digits or '_', as PostgreSQL wants it"
 _TABLE_SAYS = "schema.table, each possibly ending in '%' for 'whatever follows'"
 NOT_YET = "not available yet"
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=_NAME, extra={"say": _NAME_SAYS})]
-Table: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^.%]*%?\.[^.%]*%?$", min_length=3, extra={"say": _TABLE_SAYS})]
+Table: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^.%]*%?\.[^.%]*%?\Z", min_length=3, extra={"say": _TABLE_SAYS})]
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of all sections. `later` names fields that other versions of the format have and this one refuses."""
 
     later: ClassVar[Mapping[str, str]] = {}
@@ -70,7 +71,7 @@ class PostgresSourceConfig(Section):
 
     id: Annotated[Name, doc("Name of the source in logs and metrics.")]
     dsn: Annotated[Dsn, doc("Where PostgreSQL is: `postgres://user:password@host:5432/database?sslmode=...`.")]
-    slot: Annotated[str, doc("Replication slot; created when absent.", pattern=r"^[a-z0-9_]{1,63}$", say=_SLOT_SAYS)]
+    slot: Annotated[str, doc("Replication slot; created when absent.", pattern=r"^[a-z0-9_]{1,63}\Z", say=_SLOT_SAYS)]
     publication: Annotated[str, doc("Publication to read; it has to exist.", min_length=1, max_length=63)]
     tables: Annotated[
         tuple[Table, ...], doc("Tables, as `schema.table`; a trailing `%` in either part stands for any ending.", min_length=1)
@@ -79,7 +80,7 @@ class PostgresSourceConfig(Section):
         str,
         doc(
             "Where a new slot's stream starts: `earliest`, `latest`, or an LSN that the slot has to be at.",
-            pattern=r"^(earliest|latest|[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8})$",
+            pattern=r"^(earliest|latest|[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8})\Z",
             say="earliest, latest or an LSN such as 16/B374D848",
         ),
     ] = "earliest"
@@ -120,7 +121,7 @@ class DebeziumOptions(Section):
         str,
         doc(
             "Operations left out: `none`, or some of `c`, `u`, `d`, `t` (truncate) with commas.",
-            pattern=r"^(none|[cudt](, ?[cudt])*)$",
+            pattern=r"^(none|[cudt](, ?[cudt])*)\Z",
             say="none, or some of c, u, d, t with commas",
         ),
     ] = msgspec.field(default="t", name="skipped.operations")
@@ -145,7 +146,8 @@ class Envelope(Section):
 
     type: Annotated[Literal["debezium"], doc("Form of keys and values.", later=_ENVELOPES_LATER)] = "debezium"
     topic_prefix: Annotated[
-        str | None, doc("`source.name` in the records; defaults to the pipeline's name.", min_length=1, max_length=200)
+        Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None,
+        doc("`source.name` in the records; defaults to the pipeline's name."),
     ] = None
     options: Annotated[DebeziumOptions, doc("Options under Debezium's own names.")] = DebeziumOptions()
 
@@ -180,7 +182,7 @@ class KafkaSinkConfig(Section):
         str,
         doc(
             "First brokers to ask: `host:port`, several with commas.",
-            pattern=r"^\s*[^\s,@]+(\s*,\s*[^\s,@]+)*\s*$",
+            pattern=r"^\s*[^\s,@]+(\s*,\s*[^\s,@]+)*\s*\Z",
             say="host:port, several with commas",
         ),
     ]
@@ -265,11 +267,17 @@ class Batching(Section):
     max_ms: Annotated[int, doc("Longest wait of a batch's first event, in milliseconds.", ge=1, le=60_000)] = 100
     respect_source_tx: Annotated[bool, doc("End Kafka transactions only where a source transaction ends.")] = True
     max_inflight: Annotated[int, doc("Most batches handed to the Kafka client and not yet delivered.", ge=1, le=1000)] = 4
-    max_tx_events: Annotated[int | None, doc("Split a source transaction above this many events. No limit by default.", ge=1)] = None
-    max_tx_bytes: Annotated[int | None, doc("Split a source transaction above this many WAL bytes. No limit by default.", ge=1024)] = None
+    max_tx_events: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        doc("Split a source transaction above this many events. No limit by default."),
+    ] = None
+    max_tx_bytes: Annotated[
+        Annotated[int, msgspec.Meta(ge=1024)] | None,
+        doc("Split a source transaction above this many WAL bytes. No limit by default."),
+    ] = None
     max_tx_seconds: Annotated[
-        float | None,
-        doc("Split a source transaction open in Kafka for longer. Default: half of `transaction.timeout.ms`.", ge=1, le=900),
+        Annotated[float, msgspec.Meta(ge=1, le=900)] | None,
+        doc("Split a source transaction open in Kafka for longer. Default: half of `transaction.timeout.ms`."),
     ] = None
     on_large_tx: Annotated[Literal["split", "halt"], doc("What to do with a transaction above these limits.")] = "split"
 
@@ -280,14 +288,16 @@ class CommitPolicy(Section):
     mode: Annotated[
         Literal["all", "required", "quorum"], doc("`all` sinks, all with `required: true`, or any `quorum` of them.")
     ] = "required"
-    quorum: Annotated[int | None, doc("How many sinks, with mode `quorum` only.", ge=1)] = None
+    quorum: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None, doc("How many sinks, with mode `quorum` only.")
+    ] = None
 
 
 class Processor(Section):
     """No processor exists yet."""
 
 
-class Spec(Section):
+class Spec(Section, kw_only=True):
     """What the pipeline does."""
 
     later: ClassVar[Mapping[str, str]] = {"sharding": NOT_YET, "connection_policy": NOT_YET, "schema_sensing": NOT_YET}

@@ -1,0 +1,3 @@
+"""Where batches go: memory, file, stdout and Kafka."""
+
+from __future__ import annotations

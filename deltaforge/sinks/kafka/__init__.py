@@ -1,0 +1,3 @@
+"""The Kafka sink."""
+
+from __future__ import annotations
