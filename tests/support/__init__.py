@@ -1,0 +1,1 @@
+"""What several test files need: real servers, certificates, topics read back, databases made and dropped."""

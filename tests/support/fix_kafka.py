@@ -1,0 +1,51 @@
+"""Real Kafka clusters, each started on first use and once per session."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deltaforge.embedded.errors import DemoPackagesMissing, EmbeddedError
+from deltaforge.embedded.jars import class_path
+from deltaforge.embedded.kafka import KafkaCluster
+from deltaforge.embedded.kafka_conf import Listener
+from tests.support.available import unavailable
+from tests.support.kafka_clients import SCRAM_PASSWORD, SCRAM_USER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.fix_tls import Certificates
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> None:
+    """Kafka's jars are on this machine; fetched when they are not and the network allows."""
+    try:
+        class_path()
+    except (DemoPackagesMissing, EmbeddedError) as error:
+        unavailable(error)
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: None) -> Iterator[KafkaCluster]:
+    """One node, PLAINTEXT."""
+    with KafkaCluster(1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kafka3(kafka_jars: None, certificates: Certificates) -> Iterator[KafkaCluster]:
+    """Three nodes, replication factor 3, min.insync.replicas 2, every listener; see `kafka_clients` for settings."""
+    everything = (Listener.SASL, Listener.MTLS, Listener.OAUTH)
+    users = {SCRAM_USER: SCRAM_PASSWORD}
+    with KafkaCluster(3, listeners=everything, tls=certificates.server, scram_users=users) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A start for topic names that no other test uses."""
+    return f"t{uuid.uuid4().hex[:10]}"

@@ -1,0 +1,65 @@
+"""Look into a broker's log files with Kafka's own DumpLogSegments: producer epochs and transaction markers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from deltaforge.embedded.kafka import KafkaCluster
+
+_BATCH = re.compile(
+    r"^baseOffset: (?P<base>\d+) lastOffset: (?P<last>\d+) count: (?P<count>\d+) .*?"
+    r"producerId: (?P<producer>-?\d+) producerEpoch: (?P<epoch>-?\d+) .*?"
+    r"isTransactional: (?P<transactional>true|false) isControl: (?P<control>true|false)"
+)
+_MARKER = re.compile(r"endTxnMarker: (?P<marker>COMMIT|ABORT)")
+
+
+@dataclass(frozen=True)
+class LogBatch:
+    """One record batch of a partition. `marker` is set for the control records that end a transaction."""
+
+    base_offset: int
+    last_offset: int
+    count: int
+    producer_id: int
+    producer_epoch: int
+    transactional: bool
+    marker: Literal["COMMIT", "ABORT"] | None
+
+
+def dump_log(cluster: KafkaCluster, topic: str, partition: int = 0, *, node_id: int = 1) -> list[LogBatch]:
+    """The batches of one partition in order, as they lie on the disk of one node."""
+    folder = cluster.node(node_id).data / f"{topic}-{partition}"
+    segments = sorted(str(file) for file in folder.glob("*.log"))
+    if not segments:
+        raise FileNotFoundError(f"node {node_id} has no log of {topic}-{partition}")
+    text = cluster.run_tool("kafka.tools.DumpLogSegments", "--deep-iteration", "--files", ",".join(segments))
+    return parse_dump(text)
+
+
+def parse_dump(text: str) -> list[LogBatch]:
+    """Read the output of DumpLogSegments with `--deep-iteration`."""
+    batches: list[LogBatch] = []
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if (found := _BATCH.match(line)) is None:
+            continue
+        marker = None
+        if found["control"] == "true" and number + 1 < len(lines):
+            ending = _MARKER.search(lines[number + 1])
+            marker = ending["marker"] if ending else None
+        batches.append(
+            LogBatch(
+                int(found["base"]),
+                int(found["last"]),
+                int(found["count"]),
+                int(found["producer"]),
+                int(found["epoch"]),
+                found["transactional"] == "true",
+                "COMMIT" if marker == "COMMIT" else "ABORT" if marker == "ABORT" else None,
+            )
+        )
+    return batches
