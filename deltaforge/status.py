@@ -165,7 +165,7 @@ class Health(View, frozen=True):
     problems: Annotated[tuple[str, ...], _doc("Everything that is wrong, one line each, also while `ok` is true.")] = ()
 
     @property
-    def word(self) -> str:
+    def word(self) -> Literal["ok", "degraded", "failed"]:
         """`ok`, `degraded` (works or waits, but something is wrong) or `failed`."""
         if not self.ok:
             return "failed"
@@ -179,7 +179,7 @@ class Ready(View, frozen=True):
     reasons: Annotated[tuple[str, ...], _doc("Why not, one line for each pipeline that is not ready.")] = ()
 
     @property
-    def word(self) -> str:
+    def word(self) -> Literal["ready", "not ready"]:
         """`ready` or `not ready`."""
         return "ready" if self.ok else "not ready"
 

@@ -1,0 +1,1 @@
+"""The admin HTTP: what the process says about itself, read-only."""

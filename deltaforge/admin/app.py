@@ -1,0 +1,135 @@
+"""The routes of the admin HTTP, over a read-only Status.
+
+Rule 1: a handler is a plain function that takes one picture and returns; no waiting, nothing is changed.
+Rule 2: every answer but /metrics is JSON, errors too; an error of ours is logged, its text never sent.
+Rule 3: the guard is asked before anything else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from deltaforge import metrics
+from deltaforge.admin.bodies import ErrorBody, HealthBody, PipelineSummary, ReadyBody
+from deltaforge.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from deltaforge.admin.guard import Guard
+    from deltaforge.status import Status
+
+log = get_logger("deltaforge.admin")
+
+_FIXED_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+def build_app(status: Status, guard: Guard) -> QuartTrio:
+    """The ASGI application that serves `status` to whom `guard` lets in."""
+    app = QuartTrio("deltaforge.admin", static_folder=None)
+    app.config.update(PROPAGATE_EXCEPTIONS=False, MAX_CONTENT_LENGTH=1024, BODY_TIMEOUT=5, RESPONSE_TIMEOUT=10)
+    app.url_map.strict_slashes = False
+    # A redirect would be built from the Host header; a path with // is simply unknown.
+    app.url_map.merge_slashes = False
+    _add_checks(app, guard)
+    _add_routes(app, status, guard)
+    return app
+
+
+def _add_checks(app: QuartTrio, guard: Guard) -> None:
+    @app.before_request
+    async def check() -> Response | None:
+        await trio.lowlevel.checkpoint()
+        if not guard.host_allowed(request.headers.get("Host", "")):
+            return _error(421, "this name is not served here", "use http://127.0.0.1 or http://localhost")
+        if request.content_length or "chunked" in request.headers.get("Transfer-Encoding", ""):
+            return _error(413, "requests have no body here")
+        return None
+
+    @app.after_request
+    async def finish(response: Response) -> Response:
+        await trio.lowlevel.checkpoint()
+        response.headers.update(_FIXED_HEADERS)
+        return response
+
+    @app.errorhandler(Exception)
+    async def failed(error: Exception) -> Response:
+        await trio.lowlevel.checkpoint()
+        return _answer_to(error)
+
+
+def _answer_to(error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.code is not None and error.code >= 400:
+        answer = _error(error.code, error.name.lower())
+        if error.code == 405:
+            answer.headers["Allow"] = "GET, HEAD, OPTIONS"
+        return answer
+    log.error("admin request failed", path=request.path[:200], exc_info=error)
+    return _error(500, "internal error", "the log says more")
+
+
+def _add_routes(app: QuartTrio, status: Status, guard: Guard) -> None:
+    def health(full: bool) -> Response:
+        picture = status.health()
+        return _json(200 if picture.ok else 503, HealthBody.of(picture, full))
+
+    def ready(full: bool) -> Response:
+        picture = status.ready()
+        return _json(200 if picture.ok else 503, ReadyBody.of(picture, full))
+
+    def exposition(full: bool) -> Response:
+        word = status.health().word
+        text = metrics.exposition(word) if full else metrics.state_only(word)
+        return Response(text, 200, content_type=metrics.CONTENT_TYPE)
+
+    def pipelines(full: bool) -> Response:
+        return _json(200, [PipelineSummary.of(view) for view in status.pipelines()]) if full else _unauthorized()
+
+    def pipeline(full: bool, name: str) -> Response:
+        if not full:
+            return _unauthorized()
+        view = status.pipeline(name)
+        return _error(404, "no pipeline of this name", "/pipelines lists them") if view is None else _json(200, view)
+
+    answers: dict[str, Callable[..., Response]] = {
+        "/health": health,
+        "/ready": ready,
+        "/metrics": exposition,
+        "/pipelines": pipelines,
+        "/pipelines/<name>": pipeline,
+    }
+    for path, answer in answers.items():
+        app.add_url_rule(path, endpoint=answer.__name__, view_func=_handler(answer, guard), methods=["GET"])
+
+
+def _handler(answer: Callable[..., Response], guard: Guard) -> Callable[..., Awaitable[Response]]:
+    # Quart would run a plain function in a worker thread, for which there is no reason here.
+    async def handle(**parts: str) -> Response:
+        await trio.lowlevel.checkpoint()
+        return answer(guard.sees_all(request.headers.get("Authorization", "")), **parts)
+
+    return handle
+
+
+def _json(code: int, body: object) -> Response:
+    return Response(msgspec.json.encode(body) + b"\n", code, content_type="application/json")
+
+
+def _error(code: int, error: str, hint: str = "") -> Response:
+    return _json(code, ErrorBody(error=error, hint=hint))
+
+
+def _unauthorized() -> Response:
+    answer = _error(401, "unauthorized", "send the header Authorization: Bearer TOKEN")
+    answer.headers["WWW-Authenticate"] = 'Bearer realm="deltaforge"'
+    return answer

@@ -1,0 +1,166 @@
+"""The actor that serves the admin HTTP: hypercorn's protocol over our own accept loop.
+
+The accept loop is ours because hypercorn's lets an exception in one connection take the whole server down, has no limit
+on connections, and writes without any time limit to a client that does not read.
+
+Rule 1: the listening socket is bound before any pipeline starts and outlives restarts of this actor.
+Rule 2: a connection costs bounded memory and bounded time, whatever the client does.
+Rule 3: an error in a connection ends that connection only.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING, cast
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.utils import wrap_app
+
+from deltaforge.admin.app import build_app
+from deltaforge.errors import ConfigError
+from deltaforge.failpoints import failpoint_async
+from deltaforge.logs import get_logger
+
+if TYPE_CHECKING:
+    from actors import ActorContext
+    from deltaforge.admin.guard import Guard
+    from deltaforge.status import Status
+
+log = get_logger("deltaforge.admin")
+
+MAX_CONNECTIONS = 64
+CONNECTION_LIFE_S = 60.0
+"""No request takes long, and a client that comes back opens a new connection."""
+SEND_WITHIN_S = 10.0
+IDLE_S = 5
+"""From the last answer (or the connection's begin) to the end of the next request's headers."""
+LAST_ANSWERS_S = 2.0
+_TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Open the listening socket. Port 0 takes any free one.
+
+    Raises ConfigError when the address is taken or not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(MAX_CONNECTIONS)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"the admin HTTP cannot listen on {host} port {port}: {error.strerror}",
+            hint="stop what listens there, or choose another address with --api-addr HOST:PORT",
+        ) from error
+    sock.setblocking(False)
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """Where a listening socket is reached."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class AdminServer:
+    """Serve pictures of the process over HTTP.
+
+    Owns: the connections. The listening socket belongs to the process.
+    Receives: HTTP requests.  Sends: pictures.
+    On stop: accepts no more, gives running answers two seconds.
+    On restart: begins anew on the same socket; clients see a closed connection.
+    """
+
+    def __init__(self, *, status: Status, sock: socket.socket, guard: Guard) -> None:
+        self._sock = sock
+        self._app = wrap_app(build_app(status, guard), 0, "asgi")
+        self._config = _hypercorn_config()
+        self._open = 0
+
+    async def run(self, ctx: ActorContext) -> None:
+        """Serve until the stop. *Cancellation:* all connections are cut."""
+        self._open = 0
+        context = WorkerContext(None)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._sock.dup()))
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(self._accept, ctx, listener, connections, context)
+                ctx.started()
+                await ctx.stopping.wait()
+                accepting.cancel_scope.cancel(reason="admin stops")
+            await context.terminated.set()
+            connections.cancel_scope.deadline = trio.current_time() + LAST_ANSWERS_S
+
+    async def _accept(
+        self, ctx: ActorContext, listener: trio.SocketListener, connections: trio.Nursery, context: WorkerContext
+    ) -> None:
+        async with listener:
+            while True:
+                await failpoint_async("admin.loop")
+                ctx.beat()
+                try:
+                    with ctx.waiting("requests"):
+                        stream = await listener.accept()
+                except OSError as error:
+                    if error.errno not in _TOO_MANY:
+                        raise
+                    log.warning("no file descriptor left for the admin HTTP", error=error.strerror)
+                    await trio.sleep(0.5)
+                else:
+                    connections.start_soon(self._serve, stream, context)
+
+    async def _serve(self, stream: trio.SocketStream, context: WorkerContext) -> None:
+        if self._open >= MAX_CONNECTIONS:
+            await trio.aclose_forcefully(stream)
+            return
+        self._open += 1
+        try:
+            with trio.move_on_after(CONNECTION_LIFE_S):
+                patient = cast("trio.SSLStream[trio.SocketStream]", _BoundedStream(stream))
+                state = ConnectionState(LifespanState({}))
+                await TCPServer(self._app, self._config, context, state, patient).run()
+        except Exception as error:
+            # What a client sends must not end the server. The error's text may quote it: only the class is kept.
+            log.warning("admin connection failed", error=type(error).__name__)
+        finally:
+            self._open -= 1
+            await trio.aclose_forcefully(stream)
+
+
+class _BoundedStream:
+    """A socket stream whose writes give up: hypercorn shields its writes from cancellation without a limit."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.socket = stream.socket
+        self.receive_some = stream.receive_some
+        self.send_eof = stream.send_eof
+        self.aclose = stream.aclose
+
+    async def send_all(self, data: bytes) -> None:
+        with trio.move_on_after(SEND_WITHIN_S) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            raise trio.BrokenResourceError("the client does not read")
+
+
+def _hypercorn_config() -> Config:
+    config = Config()
+    config.accesslog = None
+    config.errorlog = None
+    config.include_server_header = False
+    config.keep_alive_timeout = IDLE_S
+    config.read_timeout = IDLE_S * 2
+    config.h11_max_incomplete_size = 16 * 1024
+    config.h2_max_concurrent_streams = 4
+    config.h2_max_header_list_size = 16 * 1024
+    config.websocket_max_message_size = 1024
+    return config
