@@ -8,13 +8,15 @@ No error text of this module quotes any part of the input.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from deltaforge.config.problems import nearest
 from deltaforge.config.secret import MASK, Secret, register
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SCHEMES = ("postgresql://", "postgres://")
 _SECRET_KEYWORDS = ("password", "sslpassword")
@@ -40,11 +42,11 @@ _WORDS: Final[Mapping[str, frozenset[str]]] = {
     "ssl_min_protocol_version": _TLS_VERSIONS,
     "ssl_max_protocol_version": _TLS_VERSIONS,
 }
-_TEXTS = frozenset(
-    "host port dbname user password sslrootcert sslcert sslkey sslpassword sslcrl sslcrldir "
-    "application_name require_auth requirepeer krbsrvname".split()
-)
-ALLOWED: Final = _TEXTS | _NUMBERS.keys() | _WORDS.keys()
+_TEXTS = """
+host port dbname user password sslrootcert sslcert sslkey sslpassword sslcrl sslcrldir
+application_name require_auth requirepeer krbsrvname
+"""
+ALLOWED: Final = frozenset({*_TEXTS.split(), *_NUMBERS, *_WORDS})
 REFUSED: Final[Mapping[str, str]] = {
     "service": "it reads another file; write its settings here",
     "servicefile": "it reads another file; write its settings here",
@@ -152,7 +154,7 @@ def _from_uri(rest: str) -> dict[str, str]:
     authority, slash, database = address.partition("/")
     userinfo, at, hosts = authority.rpartition("@")
     if "@" in userinfo or "@" in database or "@" in query:
-        raise DsnError("it has an '@' too many; write '@', ':', '/', '?' and '%' in user or password as %40 %3A %2F %3F %25")
+        raise DsnError("it has an '@' too many; write '@', ':', '/', '?', '%' in a password as %40, %3A, %2F, %3F, %25")
     if at:
         user, colon, password = userinfo.partition(":")
         keywords |= {"user": _unquote(user)} if user else {}

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +18,9 @@ from deltaforge.config.templates import TopicTemplate
 from deltaforge.config.walk import BAD, Walker
 from deltaforge.config.yamltext import MAX_BYTES, Node, read
 from deltaforge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SinkCheck: TypeAlias = Callable[[KafkaSinkConfig, Mapping[str, str]], Iterable[Finding]]
 """Judges one Kafka sink beyond its schema; paths in its findings start at the sink's `config`. Given by the caller,
@@ -97,7 +99,7 @@ def load_bytes(
     return LoadedPipeline(path, None, ConfigProblems(path, walker.problems), walker.marks)
 
 
-def _checked_tree(walker: Walker, node: Node, env: Mapping[str, str], sink_checks: Sequence[SinkCheck]) -> Any:
+def _checked_tree(walker: Walker, node: Node, env: Mapping[str, str], sink_checks: Sequence[SinkCheck]) -> object:
     tree = walker.walk(_PIPELINE, node, "", Mark(1, 1))
     if tree is BAD:
         return tree
@@ -110,7 +112,7 @@ def _checked_tree(walker: Walker, node: Node, env: Mapping[str, str], sink_check
     return tree
 
 
-def _keep(cls: type, value: Any) -> Any:
+def _keep(cls: type, value: object) -> object:
     """The walk has parsed Dsn, TopicTemplate and ClientProperties already."""
     if not isinstance(value, cls):
         raise TypeError(f"expected {cls.__name__}")

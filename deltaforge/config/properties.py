@@ -11,9 +11,12 @@ PropertyValue: TypeAlias = "str | int | float | bool | Secret"
 
 _SECRET_WORDS = ("password", "secret", "token", "jaas", "credential", "passphrase", "private", "api.key")
 _SECRET_ENDS = (".pem", ".pass", ".pwd", "ssl_key", "sasl.oauthbearer.config", "oauthbearer.extensions")
-_PLAIN_LASTS = (
-    "algorithm class codec file id level list location mechanism mechanisms method ms protocol suites type url username"
-).split()
+_PLAIN_WORDS = """
+algorithm class codec file id level list
+location mechanism mechanisms method ms protocol
+suites type url username
+"""
+_PLAIN_LASTS = frozenset(_PLAIN_WORDS.split())
 _SHORTEST_DOUBTFUL = 6
 
 

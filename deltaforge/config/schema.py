@@ -6,22 +6,26 @@ A word that exists in the field but not in this version is listed as `later`, so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from collections.abc import Callable, Mapping  # noqa: TC003 - msgspec reads the annotations of these classes
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from deltaforge.config.dsn import Dsn
+from deltaforge.config.dsn import Dsn  # noqa: TC001 - as above
 from deltaforge.config.properties import ClientProperties
-from deltaforge.config.templates import TopicTemplate
+from deltaforge.config.templates import TopicTemplate  # noqa: TC001 - as above
 
 MIB = 1024 * 1024
 
+_META: Callable[..., msgspec.Meta] = msgspec.Meta
 
-def doc(description: str, *, later: Mapping[str, str] | None = None, say: str = "", **bounds: Any) -> msgspec.Meta:
+
+def doc(
+    description: str, *, later: Mapping[str, str] | None = None, say: str = "", **bounds: int | str
+) -> msgspec.Meta:
     """Describe a field. `say` states in words what a pattern demands; `later` maps refused values to why."""
     extra = {key: value for key, value in (("later", dict(later or {})), ("say", say)) if value}
-    return msgspec.Meta(description=description, extra=extra or None, **bounds)
+    return _META(description=description, extra=extra or None, **bounds)
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z"
@@ -31,7 +35,9 @@ _TABLE_SAYS = "schema.table, each possibly ending in '%' for 'whatever follows'"
 NOT_YET = "not available yet"
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=_NAME, extra={"say": _NAME_SAYS})]
-Table: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^.%]*%?\.[^.%]*%?\Z", min_length=3, extra={"say": _TABLE_SAYS})]
+Table: TypeAlias = Annotated[
+    str, msgspec.Meta(pattern=r"^[^.%]*%?\.[^.%]*%?\Z", min_length=3, extra={"say": _TABLE_SAYS})
+]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +46,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     later: ClassVar[Mapping[str, str]] = {}
 
 
-class Metadata(Section):
+class Metadata(Section, frozen=True):
     """Who the pipeline is."""
 
     name: Annotated[Name, doc("Name of the pipeline: part of ids, topics, metrics and the admin address.")]
@@ -49,7 +55,7 @@ class Metadata(Section):
     annotations: Annotated[dict[str, str], doc("Free notes, shown by the admin API.")] = {}
 
 
-class Snapshot(Section):
+class Snapshot(Section, frozen=True):
     """Reading the rows that were there before the stream."""
 
     mode: Annotated[
@@ -66,7 +72,7 @@ class Snapshot(Section):
     chunk_size: Annotated[int, doc("Rows in one piece. Has no effect with `never`.", ge=100, le=10_000_000)] = 10_000
 
 
-class PostgresSourceConfig(Section):
+class PostgresSourceConfig(Section, frozen=True):
     """A logical replication slot of PostgreSQL."""
 
     id: Annotated[Name, doc("Name of the source in logs and metrics.")]
@@ -74,7 +80,8 @@ class PostgresSourceConfig(Section):
     slot: Annotated[str, doc("Replication slot; created when absent.", pattern=r"^[a-z0-9_]{1,63}\Z", say=_SLOT_SAYS)]
     publication: Annotated[str, doc("Publication to read; it has to exist.", min_length=1, max_length=63)]
     tables: Annotated[
-        tuple[Table, ...], doc("Tables, as `schema.table`; a trailing `%` in either part stands for any ending.", min_length=1)
+        tuple[Table, ...],
+        doc("Tables, as `schema.table`; a trailing `%` in either part stands for any ending.", min_length=1),
     ]
     start_position: Annotated[
         str,
@@ -90,32 +97,37 @@ class PostgresSourceConfig(Section):
     ] = "adapt"
     failover: Annotated[bool, doc("Create the slot as a failover slot (PostgreSQL 17 or later).")] = False
     slot_lag_seconds: Annotated[
-        int, doc("Hold confirmations to PostgreSQL back by this time, so that a lost Kafka tail can be replayed.", ge=0, le=86_400)
+        int,
+        doc(
+            "Hold confirmations to PostgreSQL back by this time, so that a lost Kafka tail can be replayed.",
+            ge=0,
+            le=86_400,
+        ),
     ] = 0
 
 
-class PostgresSource(Section, tag_field="type", tag="postgres"):
+class PostgresSource(Section, frozen=True, tag_field="type", tag="postgres"):
     """Changes from PostgreSQL."""
 
     config: Annotated[PostgresSourceConfig, doc("Settings of the source.")]
 
 
-class DebeziumOptions(Section):
+_DEBEZIUM_LATER = """
+binary.handling.mode column.exclude.list column.include.list column.propagate.source.type
+datatype.propagate.source.type decimal.handling.mode field.name.adjustment.mode heartbeat.interval.ms
+heartbeat.topics.prefix hstore.handling.mode include.schema.comments include.unknown.datatypes
+interval.handling.mode key.converter.schemas.enable message.key.columns message.prefix.exclude.list
+message.prefix.include.list money.fraction.digits provide.transaction.metadata
+replica.identity.autoset.values schema.name.adjustment.mode schemas.enable time.precision.mode
+topic.delimiter topic.naming.strategy topic.transaction transforms value.converter.schemas.enable
+xmin.fetch.interval.ms
+"""
+
+
+class DebeziumOptions(Section, frozen=True):
     """Options of the Debezium connector that change records, under Debezium's names."""
 
-    later: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        (
-            "binary.handling.mode column.exclude.list column.include.list column.propagate.source.type "
-            "datatype.propagate.source.type decimal.handling.mode field.name.adjustment.mode heartbeat.interval.ms "
-            "heartbeat.topics.prefix hstore.handling.mode include.schema.comments include.unknown.datatypes "
-            "interval.handling.mode key.converter.schemas.enable message.key.columns message.prefix.exclude.list "
-            "message.prefix.include.list money.fraction.digits provide.transaction.metadata "
-            "replica.identity.autoset.values schema.name.adjustment.mode schemas.enable time.precision.mode "
-            "topic.delimiter topic.naming.strategy topic.transaction transforms value.converter.schemas.enable "
-            "xmin.fetch.interval.ms"
-        ).split(),
-        NOT_YET,
-    )
+    later: ClassVar[Mapping[str, str]] = dict.fromkeys(_DEBEZIUM_LATER.split(), NOT_YET)
 
     skipped_operations: Annotated[
         str,
@@ -135,13 +147,13 @@ class DebeziumOptions(Section):
     @property
     def skipped(self) -> frozenset[str]:
         """`skipped.operations` as a set of letters."""
-        return frozenset(self.skipped_operations) & frozenset("cudt") if self.skipped_operations != "none" else frozenset()
+        return frozenset() if self.skipped_operations == "none" else frozenset(self.skipped_operations) & set("cudt")
 
 
 _ENVELOPES_LATER = dict.fromkeys(("native", "cloudevents"), NOT_YET)
 
 
-class Envelope(Section):
+class Envelope(Section, frozen=True):
     """How a change becomes a record."""
 
     type: Annotated[Literal["debezium"], doc("Form of keys and values.", later=_ENVELOPES_LATER)] = "debezium"
@@ -152,7 +164,7 @@ class Envelope(Section):
     options: Annotated[DebeziumOptions, doc("Options under Debezium's own names.")] = DebeziumOptions()
 
 
-class CreateTopics(Section):
+class CreateTopics(Section, frozen=True):
     """How missing data topics are created. Without it a missing topic is an error."""
 
     partitions: Annotated[int, doc("Partitions of a new topic.", ge=1, le=100_000)]
@@ -167,7 +179,7 @@ SinkEnvelope: TypeAlias = Annotated[Envelope, doc("Form of the records.")]
 Required: TypeAlias = Annotated[bool, doc("Whether `commit_policy: required` waits for this sink.")]
 
 
-class KafkaSinkConfig(Section):
+class KafkaSinkConfig(Section, frozen=True):
     """Records into Kafka."""
 
     later: ClassVar[Mapping[str, str]] = {
@@ -186,25 +198,33 @@ class KafkaSinkConfig(Section):
             say="host:port, several with commas",
         ),
     ]
-    topic: Annotated[TopicTemplate, doc("Topic; may hold `${source.schema}`, `${source.table}`, `${source.db}`, `${tenant_id}`.")]
+    topic: Annotated[
+        TopicTemplate, doc("Topic; may hold `${source.schema}`, `${source.table}`, `${source.db}`, `${tenant_id}`.")
+    ]
     envelope: SinkEnvelope = Envelope()
     encoding: Encoding = "json"
     required: Required = True
     exactly_once: Annotated[
-        bool, doc("Write rows and position in one Kafka transaction: nothing lost, nothing doubled for read_committed readers.")
+        bool,
+        doc("Write rows and position in one Kafka transaction: nothing lost or doubled for read_committed readers."),
     ] = False
     send_timeout_secs: Annotated[
         float, doc("How long the records of one Kafka transaction may take to be delivered, in seconds.", ge=1, le=900)
     ] = 60
-    client_conf: Annotated[ClientProperties, doc("librdkafka producer properties, passed on after a check.")] = ClientProperties()
-    create_topics: Annotated[CreateTopics | None, doc("Create missing data topics. Without it they have to exist.")] = None
+    client_conf: Annotated[ClientProperties, doc("librdkafka producer properties, passed on after a check.")] = (
+        ClientProperties()
+    )
+    create_topics: Annotated[CreateTopics | None, doc("Create missing data topics. Without it they have to exist.")] = (
+        None
+    )
     position_headers: Annotated[bool, doc("Put the source position into a header of every record.")] = False
     on_poison: Annotated[
-        Literal["halt"], doc("What to do with a record that Kafka refuses for good.", later={"dlq": NOT_YET, "skip": NOT_YET})
+        Literal["halt"],
+        doc("What to do with a record that Kafka refuses for good.", later={"dlq": NOT_YET, "skip": NOT_YET}),
     ] = "halt"
 
 
-class FileSinkConfig(Section):
+class FileSinkConfig(Section, frozen=True):
     """Records as JSON lines in a file, written to disk before they are confirmed."""
 
     id: SinkId
@@ -214,7 +234,7 @@ class FileSinkConfig(Section):
     required: Required = True
 
 
-class StdoutSinkConfig(Section):
+class StdoutSinkConfig(Section, frozen=True):
     """Records as JSON lines on standard output."""
 
     id: SinkId
@@ -223,7 +243,7 @@ class StdoutSinkConfig(Section):
     required: Required = True
 
 
-class MemorySinkConfig(Section):
+class MemorySinkConfig(Section, frozen=True):
     """Records kept in memory, for tests."""
 
     id: SinkId
@@ -232,25 +252,25 @@ class MemorySinkConfig(Section):
     required: Required = True
 
 
-class KafkaSink(Section, tag_field="type", tag="kafka"):
+class KafkaSink(Section, frozen=True, tag_field="type", tag="kafka"):
     """Records into Kafka."""
 
     config: Annotated[KafkaSinkConfig, doc("Settings of the sink.")]
 
 
-class FileSink(Section, tag_field="type", tag="file"):
+class FileSink(Section, frozen=True, tag_field="type", tag="file"):
     """Records into a file."""
 
     config: Annotated[FileSinkConfig, doc("Settings of the sink.")]
 
 
-class StdoutSink(Section, tag_field="type", tag="stdout"):
+class StdoutSink(Section, frozen=True, tag_field="type", tag="stdout"):
     """Records to standard output."""
 
     config: Annotated[StdoutSinkConfig, doc("Settings of the sink.")]
 
 
-class MemorySink(Section, tag_field="type", tag="memory"):
+class MemorySink(Section, frozen=True, tag_field="type", tag="memory"):
     """Records into memory."""
 
     config: Annotated[MemorySinkConfig, doc("Settings of the sink.")]
@@ -259,14 +279,18 @@ class MemorySink(Section, tag_field="type", tag="memory"):
 Sink: TypeAlias = KafkaSink | FileSink | StdoutSink | MemorySink
 
 
-class Batching(Section):
+class Batching(Section, frozen=True):
     """How changes are grouped on their way to the sinks."""
 
     max_events: Annotated[int, doc("Most events in a batch.", ge=1, le=1_000_000)] = 1000
-    max_bytes: Annotated[int, doc("Most WAL bytes in a batch; one larger event is a batch of its own.", ge=1024, le=32 * MIB)] = MIB
+    max_bytes: Annotated[
+        int, doc("Most WAL bytes in a batch; one larger event is a batch of its own.", ge=1024, le=32 * MIB)
+    ] = MIB
     max_ms: Annotated[int, doc("Longest wait of a batch's first event, in milliseconds.", ge=1, le=60_000)] = 100
     respect_source_tx: Annotated[bool, doc("End Kafka transactions only where a source transaction ends.")] = True
-    max_inflight: Annotated[int, doc("Most batches handed to the Kafka client and not yet delivered.", ge=1, le=1000)] = 4
+    max_inflight: Annotated[
+        int, doc("Most batches handed to the Kafka client and not yet delivered.", ge=1, le=1000)
+    ] = 4
     max_tx_events: Annotated[
         Annotated[int, msgspec.Meta(ge=1)] | None,
         doc("Split a source transaction above this many events. No limit by default."),
@@ -282,22 +306,20 @@ class Batching(Section):
     on_large_tx: Annotated[Literal["split", "halt"], doc("What to do with a transaction above these limits.")] = "split"
 
 
-class CommitPolicy(Section):
+class CommitPolicy(Section, frozen=True):
     """Which sinks have to hold a change before PostgreSQL may forget it."""
 
     mode: Annotated[
         Literal["all", "required", "quorum"], doc("`all` sinks, all with `required: true`, or any `quorum` of them.")
     ] = "required"
-    quorum: Annotated[
-        Annotated[int, msgspec.Meta(ge=1)] | None, doc("How many sinks, with mode `quorum` only.")
-    ] = None
+    quorum: Annotated[Annotated[int, msgspec.Meta(ge=1)] | None, doc("How many sinks, with mode `quorum` only.")] = None
 
 
-class Processor(Section):
+class Processor(Section, frozen=True):
     """No processor exists yet."""
 
 
-class Spec(Section, kw_only=True):
+class Spec(Section, frozen=True, kw_only=True):
     """What the pipeline does."""
 
     later: ClassVar[Mapping[str, str]] = {"sharding": NOT_YET, "connection_policy": NOT_YET, "schema_sensing": NOT_YET}
@@ -311,7 +333,7 @@ class Spec(Section, kw_only=True):
     commit_policy: Annotated[CommitPolicy, doc("When a change counts as delivered.")] = CommitPolicy()
 
 
-class Pipeline(Section):
+class Pipeline(Section, frozen=True):
     """One pipeline: one file."""
 
     apiVersion: Annotated[Literal["deltaforge/v1"], doc("Version of this format.")]  # noqa: N815 - the file's own word

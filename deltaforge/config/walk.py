@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import inspect
 
-from deltaforge.config.dsn import Dsn, DsnError, parse_dsn
+from deltaforge.config.dsn import DsnError, parse_dsn
 from deltaforge.config.problems import Finding, Mark, Problem, nearest, showable
 from deltaforge.config.properties import ClientProperties, doubtful, names_secret
 from deltaforge.config.secret import Secret, register
@@ -37,9 +37,9 @@ class Walker:
         self.problems: list[Problem] = []
         self.marks: dict[str, Mark] = {}
         self.sections: dict[str, dict[str, Any]] = {}
-        """Values without a problem of every section, by path: enough to check one part of a file whose rest is wrong."""
+        """Healthy values of every section, by path: enough to check one part of a file whose rest is wrong."""
 
-    def walk(self, kind: inspect.Type, node: Node, where: str, at: Mark) -> Any:
+    def walk(self, kind: inspect.Type, node: Node, where: str, at: Mark) -> object:
         """Return the value of `node` as built-in types, or BAD. `at` is the place of its key."""
         extra: dict[str, Any] = {}
         while isinstance(kind, inspect.Metadata):
@@ -59,7 +59,7 @@ class Walker:
             return self._dict(kind, node, where)
         return self._leaf(kind, node, where, extra)
 
-    def problem(self, mark: Mark, where: str, message: str, hint: str = "") -> Any:
+    def problem(self, mark: Mark, where: str, message: str, hint: str = "") -> object:
         """Note a problem; returns BAD."""
         self.problems.append(Problem(*mark, where, message, hint))
         return BAD
@@ -87,11 +87,11 @@ class Walker:
 
     # Sections, lists, dicts
 
-    def _section(self, kind: inspect.StructType, node: Node, where: str, at: Mark) -> Any:
+    def _section(self, kind: inspect.StructType, node: Node, where: str, at: Mark) -> object:
         if not isinstance(node, Mapping):
             return self._wrong_kind(node, where, "a group of fields")
         fields = {field.encode_name: field for field in kind.fields}
-        later: MappingOf[str, str] = kind.cls.later
+        later: MappingOf[str, str] = getattr(kind.cls, "later", {})
         values = self.sections[where] = {}
         given = set()
         if kind.tag_field is not None:
@@ -137,7 +137,7 @@ class Walker:
             hint = nearest(key, known) or f"known here: {', '.join(sorted(known))}"
             self.problem(mark, path, f"unknown key {shown}", hint)
 
-    def _list(self, kind: inspect.VarTupleType, node: Node, where: str, extra: dict[str, Any]) -> Any:
+    def _list(self, kind: inspect.VarTupleType, node: Node, where: str, extra: dict[str, Any]) -> object:
         if not isinstance(node, Sequence):
             return self._wrong_kind(node, where, "a list")
         if kind.max_length is not None and len(node.items) > kind.max_length:
@@ -154,7 +154,7 @@ class Walker:
                 values.append(value)
         return values
 
-    def _dict(self, kind: inspect.DictType, node: Node, where: str) -> Any:
+    def _dict(self, kind: inspect.DictType, node: Node, where: str) -> object:
         if not isinstance(node, Mapping):
             return self._wrong_kind(node, where, "a group of `name: value`")
         values = {}
@@ -168,7 +168,7 @@ class Walker:
 
     # Leaves
 
-    def _leaf(self, kind: inspect.Type, node: Node, where: str, extra: dict[str, Any]) -> Any:
+    def _leaf(self, kind: inspect.Type, node: Node, where: str, extra: dict[str, Any]) -> object:
         if isinstance(kind, inspect.UnionType) and any(isinstance(t, inspect.StructType) for t in kind.types):
             tags = sorted(str(t.tag) for t in kind.types if isinstance(t, inspect.StructType))
             return self._bad_tag(node, where, tags)
@@ -185,26 +185,30 @@ class Walker:
             return self.problem(node.mark, where, *message)
         return float(value) if isinstance(kind, inspect.FloatType) and isinstance(value, int) else value
 
-    def _literal(self, kind: inspect.LiteralType, node: Scalar, text: str, where: str, extra: dict[str, Any]) -> Any:
+    def _literal(self, kind: inspect.LiteralType, node: Scalar, text: str, where: str, extra: dict[str, Any]) -> object:
         known = [str(value) for value in kind.values]
         if text in known:
             return text
         later: dict[str, str] = extra.get("later", {})
         if text in later:
             reason = later[text]
-            return self.problem(node.mark, where, f"'{text}' is {reason}" if reason[:3] == "not" else f"'{text}': {reason}")
+            return self.problem(
+                node.mark, where, f"'{text}' is {reason}" if reason[:3] == "not" else f"'{text}': {reason}"
+            )
         message = f"has to be one of {', '.join(known)}" if len(known) > 1 else f"has to be {known[0]}"
         return self.problem(node.mark, where, message, nearest(text, known))
 
-    def _bad_tag(self, node: Node, where: str, tags: list[str]) -> Any:
+    def _bad_tag(self, node: Node, where: str, tags: list[str]) -> object:
         entry = next((entry for entry in _entries(node) if entry.key == "type"), None)
         known = f"known types: {', '.join(tags)}"
         if entry is None:
             return self.problem(node.mark, f"{where}.type", "is missing", known)
         text = entry.node.text if isinstance(entry.node, Scalar) else ""
-        return self.problem(entry.node.mark, f"{where}.type", "is not a type this version has", nearest(text, tags) or known)
+        return self.problem(
+            entry.node.mark, f"{where}.type", "is not a type this version has", nearest(text, tags) or known
+        )
 
-    def _wrong_kind(self, node: Node, where: str, wanted: str) -> Any:
+    def _wrong_kind(self, node: Node, where: str, wanted: str) -> object:
         found = _KINDS.get(type(node), "a single value")
         return self.problem(node.mark, where, f"has to be {wanted}, not {found}")
 
@@ -216,9 +220,9 @@ class Walker:
         if pieces is None:
             return None
         if any(piece.kind == "template" for piece in pieces):
-            return self.problem(
-                node.mark, where, "templates (${lower.case}) are possible in topic only", "environment variables have capitals"
-            ) or None
+            hint = "environment variables have capitals"
+            self.problem(node.mark, where, "templates (${lower.case}) are possible in topic only", hint)
+            return None
         return "".join(piece.text for piece in pieces)
 
     def _pieces(self, node: Scalar, where: str) -> list[Piece] | None:
@@ -237,7 +241,9 @@ class Walker:
                 else:
                     done.append(Piece("text", value))
             elif piece.kind == "malformed":
-                self.problem(node.mark, where, "a '${' without a valid name and '}'", "write ${NAME} or ${NAME:-default}")
+                self.problem(
+                    node.mark, where, "a '${' without a valid name and '}'", "write ${NAME} or ${NAME:-default}"
+                )
                 healthy = False
             else:
                 done.append(piece)
@@ -245,7 +251,7 @@ class Walker:
 
     # Values with a parser of their own
 
-    def _custom(self, cls: type, node: Node, where: str) -> Any:
+    def _custom(self, cls: type, node: Node, where: str) -> object:
         if cls is ClientProperties:
             return self._client_properties(node, where)
         if not isinstance(node, Scalar) or not (isinstance(node.value, str) or "${" in node.text):
@@ -254,7 +260,7 @@ class Walker:
             return self._topic(node, where)
         return self._dsn(node, where)
 
-    def _topic(self, node: Scalar, where: str) -> Any:
+    def _topic(self, node: Scalar, where: str) -> object:
         pieces = self._pieces(node, where)
         if pieces is None:
             return BAD
@@ -263,7 +269,7 @@ class Walker:
         except TemplateError as error:
             return self.problem(node.mark, where, str(error))
 
-    def _dsn(self, node: Scalar, where: str) -> Dsn | Any:
+    def _dsn(self, node: Scalar, where: str) -> object:
         text = self.expand(node, where)
         if text is None:
             return BAD
@@ -271,10 +277,11 @@ class Walker:
             return parse_dsn(text)
         except DsnError as error:
             # What did not parse may hold the password anywhere.
-            register(text)
+            for part in (text, *_password_like(text)):
+                register(part)
             return self.problem(node.mark, where, f"not a usable PostgreSQL address: {error}")
 
-    def _client_properties(self, node: Node, where: str) -> Any:
+    def _client_properties(self, node: Node, where: str) -> object:
         if not isinstance(node, Mapping):
             return self._wrong_kind(node, where, "a group of `librdkafka.property: value`")
         values: dict[str, str | int | float | bool | Secret] = {}
@@ -282,7 +289,9 @@ class Walker:
             path = f"{where}.{entry.key}" if showable(entry.key) != "(not shown)" else where
             self.marks[path] = entry.mark
             if not isinstance(entry.node, Scalar):
-                self.problem(entry.node.mark, path, "has to be a single value", "write the whole dotted name before the ':'")
+                self.problem(
+                    entry.node.mark, path, "has to be a single value", "write the whole dotted name before the ':'"
+                )
             elif (value := self._property(entry.key, entry.node, path)) is not None:
                 values[entry.key] = value
         return ClientProperties(values)
@@ -291,7 +300,8 @@ class Walker:
         if node.broken:
             return None
         if _is_nothing(node):
-            return self.problem(node.mark, where, "has no value") and None
+            self.problem(node.mark, where, "has no value")
+            return None
         text = self.expand(node, where)
         if text is None:
             return None
@@ -308,6 +318,12 @@ def _entries(node: Node) -> list[Any]:
     return node.entries if isinstance(node, Mapping) else []
 
 
+def _password_like(text: str) -> list[str]:
+    return [
+        part for groups in re.findall(r"//[^:/@]*:(.*)@|password\s*=\s*'?([^\s'&]*)", text) for part in groups if part
+    ]
+
+
 def _is_nothing(node: Node) -> bool:
     return isinstance(node, Scalar) and not node.broken and node.value is None
 
@@ -322,7 +338,7 @@ def _kind_words(kind: inspect.Type) -> str:
     return "text" if isinstance(kind, inspect.StrType) else "a single value"
 
 
-def _misfit(kind: inspect.Type, value: Any, extra: dict[str, Any]) -> tuple[str, str] | None:
+def _misfit(kind: inspect.Type, value: object, extra: dict[str, Any]) -> tuple[str, str] | None:
     """Why a single value does not fit, and what to do; None when it fits."""
     if isinstance(kind, inspect.StrType):
         if not isinstance(value, str):

@@ -155,7 +155,9 @@ class _Builder:
 
     def _start_node(self, event: yaml.NodeEvent, mark: Mark) -> None:
         if event.anchor is not None:
-            self._refuse(mark, "anchors (&name) are not allowed", "write the value out; quote text that starts with '&'")
+            self._refuse(
+                mark, "anchors (&name) are not allowed", "write the value out; quote text that starts with '&'"
+            )
         # PyYAML's node events carry a tag only when one is written.
         if getattr(event, "tag", None) is not None:
             self._refuse(mark, "tags (!name) are not allowed", "quote text that starts with '!'")
