@@ -42,11 +42,11 @@ def _unscaled(value: str) -> int:
 
 
 def _money(value: str) -> Decimal:
-    return Decimal(_unscaled(value)).scaleb(-2)
+    return Decimal(f"{_unscaled(value)}E-2")
 
 
 def _numeric(value: dict[str, Any]) -> Decimal:
-    return Decimal(_unscaled(value["value"])).scaleb(-value["scale"])
+    return Decimal(f"{_unscaled(value['value'])}E{-value['scale']}")
 
 
 def _instant(value: str) -> int:

@@ -1,0 +1,145 @@
+"""SIGKILL at random moments under load: nothing lost, doubled, reordered or torn.
+
+`DELTAFORGE_KILLS`, `DELTAFORGE_KILL_ROWS` and `DELTAFORGE_SEED` make it longer or different.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.checker import Verdict, judge
+from tests.support.kafka_topics import create_topic
+from tests.support.pipelines import local, write
+from tests.support.process import Deltaforge
+from tests.support.topics import LiveReader, aborted_transactions, markers, read
+from tests.support.workload import Workload, make_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from deltaforge.embedded.kafka import KafkaCluster
+    from tests.support.databases import Database
+    from tests.support.ledger import Expected
+
+KILLS = int(os.environ.get("DELTAFORGE_KILLS", "20"))
+ROWS = int(os.environ.get("DELTAFORGE_KILL_ROWS", "200000"))
+SEED = int(os.environ.get("DELTAFORGE_SEED", "7"))
+ROWS_PER_S = 4000.0
+DURING_START = 0.2
+"""Share of the kills that hit the process while it is still starting."""
+
+
+@dataclass
+class Storm:
+    """One run of the kills, and what it measured."""
+
+    product: Deltaforge
+    reader: LiveReader
+    moments: list[str] = field(default_factory=list)
+    recovered_s: list[float] = field(default_factory=list)
+    """Seconds from a start to the first new event that a consumer saw."""
+
+    def strike(self, rng: random.Random) -> None:
+        """Start the process, let it work for a random while, kill it."""
+        self.product.start()
+        if rng.random() < DURING_START:
+            wait = rng.uniform(0.0, 1.5)
+            self.moments.append(f"{wait:.2f} s after start")
+        else:
+            self._until_it_works()
+            wait = rng.uniform(0.0, 1.0)
+            self.moments.append(f"{wait:.2f} s after its first event")
+        time.sleep(wait)
+        self.product.kill9()
+
+    def _until_it_works(self) -> None:
+        began, before = time.monotonic(), self.reader.count
+        self.reader.wait_for(before + 1)
+        self.recovered_s.append(time.monotonic() - began)
+
+
+@pytest.fixture
+def topic(kafka: KafkaCluster, topic_prefix: str) -> str:
+    """A topic of twelve partitions."""
+    return create_topic(kafka.bootstrap(), f"{topic_prefix}.events", 12)
+
+
+@pytest.fixture
+def product(
+    kafka: KafkaCluster, database: Database, topic: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Deltaforge]:
+    """The example's pipeline on fresh tables."""
+    make_tables(database.dsn())
+    file = write(tmp_path / "pipeline.yaml", local(f"kill-{topic_prefix}", topic))
+    servers = {"POSTGRES_DSN": database.dsn(), "KAFKA_BROKERS": kafka.bootstrap()}
+    product = Deltaforge(file, servers, name="kill9")
+    yield product
+    product.close()
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_lose_and_double_nothing(
+    product: Deltaforge, kafka: KafkaCluster, database: Database, topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a position that is not part of the same Kafka transaction as its rows, in any of its disguises."""
+    rng = random.Random(SEED)
+    began = time.monotonic()
+    # GIVEN a pipeline whose slot exists, and writers that never pause
+    product.start()
+    product.wait_ready()
+    with LiveReader(kafka.bootstrap(), topic) as reader:
+        storm = Storm(product, reader)
+        with Workload(database.dsn(), seed=SEED, rows_per_s=ROWS_PER_S) as load:
+            reader.wait_for(1)
+            product.kill9()
+            storm.moments.append("first event")
+            # WHEN the process is killed again and again
+            while len(storm.moments) < KILLS:
+                storm.strike(rng)
+            product.start()
+            load.wait_for_rows(ROWS)
+        expected = load.expected()
+        # THEN both a reader that was there all the time and one that comes later see every version exactly once
+        live = _settled(reader, expected)
+    assert product.term() == 0, product.tail()
+    marks = markers(kafka, topic)
+    final = judge(read(kafka.bootstrap(), topic), expected, marks)
+    aborted = aborted_transactions(marks)
+    with capsys.disabled():
+        print(_table(storm, load, final, len(aborted), time.monotonic() - began))
+    assert live.clean, str(live)
+    assert final.clean, str(final)
+    # Fewer open transactions at the kills would mean that the dangerous moments were not hit.
+    assert len(aborted) >= KILLS / 2
+
+
+def _settled(reader: LiveReader, expected: Expected) -> Verdict:
+    """The verdict once everything that must come has come, or nothing more comes."""
+    with contextlib.suppress(TimeoutError):
+        reader.wait_for(expected.events + expected.tombstones)
+    return judge(reader.records, expected)
+
+
+def _table(storm: Storm, load: Workload, verdict: Verdict, aborted: int, seconds: float) -> str:
+    recovered = storm.recovered_s or [0.0]
+    return "\n".join(
+        [
+            "",
+            f"kills                          {len(storm.moments)} (seed {SEED})",
+            f"row changes written            {load.rows}",
+            f"events / tombstones read       {verdict.events} / {verdict.tombstones}",
+            f"open Kafka transactions killed {aborted}",
+            f"verdict                        {'clean' if verdict.clean else dict(verdict.troubles)}",
+            f"start to first new event       median {statistics.median(recovered):.1f} s, worst {max(recovered):.1f} s",
+            f"wall time                      {seconds:.0f} s",
+        ]
+    )

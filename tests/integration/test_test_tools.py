@@ -1,0 +1,82 @@
+"""The tools of the fault tests against real servers: what they report is what is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.support.kafka_topics import create_topic
+from tests.support.rows import COLUMNS, KEY_WIDTH, OMITTED, canonical
+from tests.support.topics import LiveReader, aborted_transactions, markers, read
+from tests.support.workload import Workload, make_tables
+
+if TYPE_CHECKING:
+    from deltaforge.embedded.kafka import KafkaCluster
+    from tests.support.databases import Database
+    from tests.support.ledger import Expected
+
+
+def _transaction(kafka: KafkaCluster, topic: str, name: str, rows: int) -> Producer:
+    producer = Producer({"bootstrap.servers": kafka.bootstrap(), "transactional.id": name})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for number in range(rows):
+        producer.produce(topic, key=b"k", value=str(number).encode(), partition=number % 2)
+    producer.flush(30)
+    return producer
+
+
+def test_an_abandoned_kafka_transaction_is_seen_as_one_aborted_transaction(
+    kafka: KafkaCluster, topic_prefix: str
+) -> None:
+    """Guards against counting open transactions at a kill wrongly: by partition, or commits too."""
+    topic = create_topic(kafka.bootstrap(), f"{topic_prefix}.t", 2)
+    # GIVEN a committed transaction, then one whose producer goes away without a word
+    _transaction(kafka, topic, topic_prefix, 4).commit_transaction(30)
+    abandoned = _transaction(kafka, topic, topic_prefix, 6)
+    assert len(read(kafka.bootstrap(), topic)) == 4
+    assert len(read(kafka.bootstrap(), topic, committed=False)) == 10
+    # WHEN its successor takes over
+    _transaction(kafka, topic, topic_prefix, 2).commit_transaction(30)
+    # THEN the markers tell of two commits and one abort
+    marks = markers(kafka, topic)
+    assert len(aborted_transactions(marks)) == 1
+    assert {mark.partition for mark in marks} == {0, 1}
+    assert sum(mark.committed for mark in marks) == 4
+    with LiveReader(kafka.bootstrap(), topic) as reader:
+        reader.wait_for(6)
+    assert len(read(kafka.bootstrap(), topic)) == 6
+    del abandoned
+
+
+def _differences(database: Database, expected: Expected) -> list[object]:
+    found: list[object] = []
+    for table, columns in COLUMNS.items():
+        left = {key for key, versions in expected.versions.items() if key[0] == table and versions[-1].op != "d"}
+        for values in database.rows(f"select {', '.join(columns)} from {table}"):
+            row = canonical(table, values)
+            key = (table, row[: KEY_WIDTH[table]])
+            wanted = expected.versions[key][-1].row or ()
+            left.discard(key)
+            pairs = zip(row, wanted, strict=True)
+            if any(theirs not in (OMITTED, ours) for ours, theirs in pairs):
+                found.append((row, wanted))
+        found += left
+    return found
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_ledger_of_the_writers_ends_where_the_tables_do(database: Database, restart: bool) -> None:
+    """Guards against a ledger that forgets or invents work, above all when the server dies during a COMMIT."""
+    make_tables(database.dsn())
+    with Workload(database.dsn(), seed=3) as load:
+        load.wait_for_rows(3_000)
+        if restart:
+            database.server.restart(immediate=True)
+            load.wait_for_rows(load.rows + 3_000)
+    expected = load.expected()
+    assert _differences(database, expected) == []
+    assert expected.undone
+    assert expected.events == load.events or restart
