@@ -1,0 +1,1 @@
+"""Throughput on this machine: `python -m tests.benchmarks`."""
