@@ -43,7 +43,7 @@ topic.metadata.refresh.fast.cnt * int 0..1000
 topic.metadata.refresh.sparse * bool
 topic.metadata.propagation.max.ms * int 0..3600000
 topic.blacklist * text
-debug * flags all,broker,topic,metadata,feature,queue,msg,protocol,security,admin,eos,conf,telemetry,generic
+debug * flags generic,broker,topic,metadata,feature,queue,msg,protocol,cgrp,security,fetch,interceptor,plugin,consumer,admin,eos,mock,assignor,conf,telemetry,all
 socket.timeout.ms * int 10..300000
 socket.blocking.max.ms * int 1..60000
 socket.send.buffer.bytes * int 0..100000000
@@ -159,7 +159,7 @@ queuing.strategy P enum fifo,lifo
 produce.offset.report P bool
 partitioner P text
 compression.level P int -1..12
-"""
+"""  # noqa: E501 - one line each
 
 _HOOKS: Final = """
 background_event_cb closesocket_cb connect_cb default_topic_conf dr_cb dr_msg_cb error_cb interceptors log_cb
