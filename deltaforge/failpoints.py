@@ -1,9 +1,8 @@
 """Named places where a test may make this process die, raise or hang. Off unless DELTAFORGE_FAILPOINTS is set.
 
-DELTAFORGE_FAILPOINTS="name=action[@n],..."; actions: kill (SIGKILL to ourselves), raise, cancel (the surrounding task is
-cancelled), stall (sleep for ever, without a beat). `@n`: only at the n-th pass (1 = first), once. Without `@n`: every
-time, for kill the first. Test rigs may also arm points at run time (`arm`, through the admin API only when the
-variable DELTAFORGE_FAILPOINTS exists).
+DELTAFORGE_FAILPOINTS="name=action[@n],..."; actions: kill (SIGKILL to ourselves), raise, cancel (the actor is cancelled
+behind its supervisor's back), stall (sleep for ever, without a beat). `@n`: only at the n-th pass (1 = first).
+Without `@n`: every time.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import os
 import signal
 
 import trio
+
+from actors import current_actor
 
 VARIABLE = "DELTAFORGE_FAILPOINTS"
 
@@ -37,14 +38,6 @@ def _parse(text: str) -> dict[str, _Armed]:
 
 
 _armed = _parse(os.environ.get(VARIABLE, ""))
-ENABLED = VARIABLE in os.environ
-
-
-def arm(text: str) -> None:
-    """Arm further failpoints at run time. Raises ValueError on nonsense, PermissionError when not in a test rig."""
-    if not ENABLED:
-        raise PermissionError("failpoints are disabled")
-    _armed.update(_parse(text))
 
 
 def _due(name: str) -> str | None:
@@ -69,11 +62,9 @@ async def failpoint_async(name: str) -> None:
         return
     action = _due(name)
     _act(name, action)
-    if action == "cancel":
-        with trio.CancelScope() as scope:
-            scope.cancel(reason=f"failpoint {name}")
-            await trio.lowlevel.checkpoint()
-        raise FailpointHit(f"failpoint {name} (cancelled)")
+    if action == "cancel" and (actor := current_actor()) is not None:
+        actor.cancel(f"failpoint {name}")
+        await trio.lowlevel.checkpoint()
     if action == "stall":
         await trio.sleep_forever()
 

@@ -1,9 +1,9 @@
 """The values that flow between the stages. All frozen; stages meet only as these.
 
 Rule 1: every item on a channel carries its `epoch` (one replication stream, from START_REPLICATION to its end).
-Rule 2: every item but a Lease carries `prev` and `end`: how many stream messages of the epoch came before it, and up to
-        its own end. An item follows another exactly when its `prev` is the other's `end`; a gap means something was
-        lost on the way and the epoch has to be replayed.
+Rule 2: every item but a Lease carries `prev` and `end`, counted from 0 in each epoch: chunks and segments count stream
+        messages, batches count batches. An item follows another exactly when its `prev` is the other's `end`; a gap
+        means something was lost on that hop and the epoch has to be replayed.
 Rule 3: row messages stay the bytes PostgreSQL sent. Nobody builds an object per row.
 """
 

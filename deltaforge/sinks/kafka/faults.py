@@ -113,10 +113,14 @@ def classify(error: KafkaErrorLike, *, doing: str, topic: str = "", brokers: str
     return TransientError(text)
 
 
-def missing_topic(topic: str, brokers: str = "") -> OperatorError:
+class MissingTopic(OperatorError):
+    """A data topic does not exist; deltaforge never creates one silently."""
+
+
+def missing_topic(topic: str, brokers: str = "") -> MissingTopic:
     """A data topic that does not exist, with the command that creates it."""
     server = brokers or "BROKER:9092"
-    return OperatorError(
+    return MissingTopic(
         f'topic "{topic}" does not exist, and deltaforge creates data topics only when told to',
         hint=f"run: kafka-topics.sh --bootstrap-server {server} --create --topic {topic} (the broker's defaults apply "
         "unless --partitions and --replication-factor are added); or set create_topics in the sink",

@@ -1,0 +1,1 @@
+"""Room 4: cut the stream of parts into batches."""

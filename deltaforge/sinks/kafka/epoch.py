@@ -1,0 +1,388 @@
+"""One epoch of a Kafka sink, from the open gate to the next Lease.
+
+Theory of operation. `stream` takes batches; each item passes the door, is encoded and handed to librdkafka. `Grouping`
+says when the Kafka transaction ends; `_settle` then commits it beside us, and until it is done whatever comes is
+encoded and kept in `_pending`. Exactly one settle runs at a time.
+
+Rule 1: nothing enters librdkafka between the checkpoint record and the end of its commit.
+Rule 2: `Door.accepted` is what the next record says, taken at the moment the transaction ends.
+Rule 3: any doubt leaves through an exception; nothing here repairs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from deltaforge.errors import DeltaforgeError, Refused, TransientError
+from deltaforge.failpoints import failpoint_async
+from deltaforge.model import Batch, Checkpoint, Lease, LogicalMessage, Progress, Receipt, TransactionPart, Watermark
+from deltaforge.position import Door, item_flush
+from deltaforge.sinks.kafka.grouping import End, Grouping, Limits
+from deltaforge.sinks.kafka.opening import compare_topics
+from deltaforge.sinks.kafka.partition import partition_for, partitions
+from deltaforge.sinks.kafka.producer import Doubt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from actors import ActorContext
+    from deltaforge.envelopes.base import Encoded
+    from deltaforge.model import Item
+    from deltaforge.sinks.kafka.actor import Memory
+    from deltaforge.sinks.kafka.opening import Opened
+    from deltaforge.sinks.kafka.session import Session
+    from deltaforge.sinks.kafka.wiring import KafkaWiring
+
+_PENDING_BYTES = 8 * 1024 * 1024
+"""Encoded bytes kept while a commit is in flight; more and we wait for it."""
+_LIBRDKAFKA_OVERHEAD = 1.4
+"""What a record weighs in librdkafka, over its key and value."""
+_FULL_S = 0.002
+_IDLE_S, _IDLE_BYTES = 10.0, 16 * 1024 * 1024
+"""An idle checkpoint confirms WAL that holds nothing for us: at most this often, or after so much WAL."""
+_SILENT_S = 30.0
+_MARKS_S = 10.0
+
+
+class LostOnTheWay(TransientError):
+    """A stage restarted and lost what it had in hand; the next epoch brings it again."""
+
+
+class Epoch:
+    """The streaming half of a Kafka sink, for one Lease."""
+
+    def __init__(
+        self, wiring: KafkaWiring, lease: Lease, opened: Opened, session: Session, nursery: trio.Nursery, memory: Memory
+    ) -> None:
+        batching = wiring.batching
+        self._w, self._lease, self._session, self._nursery, self._memory = wiring, lease, session, nursery, memory
+        self._door = Door(lease, opened.progress)
+        self._seq, self._marks = opened.seq, {mark.topic: mark for mark in opened.marks}
+        self._counts = {mark.topic: len(mark.high_watermarks) for mark in opened.marks}
+        limit_s = batching.max_tx_seconds or wiring.transaction_timeout_s / 2
+        self._group = Grouping(
+            Limits(
+                batching.max_ms / 1000,
+                batching.respect_source_tx,
+                batching.max_tx_events,
+                batching.max_tx_bytes,
+                min(limit_s, memory.max_tx_s or limit_s),
+            )
+        )
+        self._pending: list[Encoded] = []
+        self._pending_bytes = self._unhanded = 0
+        self._settled = trio.Event()
+        self._settled.set()
+        self._failure: DeltaforgeError | None = None
+        self._wake: trio.CancelScope | None = None
+        self._at_commit = True
+        self._taken = 0
+        self._last_checkpoint = self._last_item = self._last_marks = trio.current_time()
+        self._receipt: Receipt | None = None
+        memory.epoch_events = 0
+
+    # ---- taking
+
+    async def stream(self, ctx: ActorContext) -> Lease | None:
+        """Work until the next Lease, which is returned, or until the inbox ends (None).
+
+        Raises:
+          Refused: the stream is another history.
+          Doubt, DeltaforgeError: the epoch has to be given up.
+        """
+        while True:
+            self._check()
+            ctx.beat()
+            await failpoint_async("sink.loop")
+            try:
+                item = await self._receive()
+            except trio.EndOfChannel:
+                await self._drain()
+                return None
+            if isinstance(item, Lease):
+                return item
+            if item is None:
+                await self._tick()
+            elif item.epoch == self._lease.epoch:
+                self._last_item = trio.current_time()
+                await self._batch(item)
+
+    async def _receive(self) -> Lease | Batch | None:
+        """The next item, or None when time or a finished commit asks for attention."""
+        with trio.CancelScope(deadline=self._deadline()) as self._wake:
+            try:
+                return await self._w.inbox.receive()
+            finally:
+                self._wake = None
+        return None
+
+    def _deadline(self) -> float:
+        if self._pending and self._settled.is_set():
+            return trio.current_time()
+        if self._group.open and not self._at_commit:
+            return self._last_item + _SILENT_S
+        if self._idle_gain():
+            return self._last_checkpoint + _IDLE_S
+        return trio.current_time() + _IDLE_S
+
+    def _idle_gain(self) -> int:
+        """Bytes of WAL that an idle checkpoint would let PostgreSQL forget."""
+        if self._group.open or not self._settled.is_set():
+            return 0
+        return self._door.accepted.flush_lsn - self._door.durable.flush_lsn
+
+    async def _tick(self) -> None:
+        now = trio.current_time()
+        await self._flush_pending()
+        if self._group.open and not self._at_commit and now >= self._last_item + _SILENT_S:
+            self._silent()
+        await self._consider_end(more_waits=self._more_waits())
+        gain = self._idle_gain()
+        if gain and (gain >= _IDLE_BYTES or now >= self._last_checkpoint + _IDLE_S):
+            self._end()
+
+    def _silent(self) -> None:
+        """The stream fell silent inside a transaction, which pins every reader of the topic."""
+        lsn = self._door.accepted.position.commit_lsn
+        if self._memory.silent_at != lsn:
+            self._memory.silent_at = lsn
+            raise LostOnTheWay(f"no data for {_SILENT_S:.0f} s inside the transaction at {lsn}")
+        self._split(f"the stream was silent twice inside the transaction at {lsn}")
+
+    async def _batch(self, batch: Batch) -> None:
+        if not self._door.follows(batch.prev, batch.end):
+            raise LostOnTheWay(f"batch {batch.prev} of epoch {batch.epoch} does not follow the last one taken")
+        overhead, last = batch.nbytes, len(batch.items) - 1
+        for n, item in enumerate(batch.items):
+            if not isinstance(item, Watermark):
+                overhead -= item.nbytes
+            await self._take(item)
+            await self._consider_end(more_waits=n < last or self._more_waits())
+        self._w.budget.release(overhead, batch.epoch)
+        self._handed()
+        self._confirm()
+        if self._idle_gain() >= _IDLE_BYTES:
+            self._end()
+
+    def _more_waits(self) -> bool:
+        return self._w.inbox.statistics().buffered > 0
+
+    async def _take(self, item: Item) -> None:
+        """One item through the door."""
+        before = self._door.accepted.last_commit_end_lsn
+        passed = self._door.take(item)
+        if isinstance(item, Watermark):
+            return
+        self._at_commit = item_flush(item) != 0
+        self._taken += passed.skip + passed.events
+        encoded = self._encode(item, passed.skip, passed.events, before)
+        if encoded is None:
+            self._w.budget.release(item.nbytes, self._lease.epoch)
+            return
+        weight = int(encoded.nbytes * _LIBRDKAFKA_OVERHEAD)
+        self._w.budget.swap(item.nbytes, weight, self._lease.epoch)
+        self._unhanded += weight
+        self._group.add(passed.events, encoded.nbytes, trio.current_time())
+        await self._write(encoded)
+
+    def _encode(self, item: TransactionPart | LogicalMessage, skip: int, events: int, before: int) -> Encoded | None:
+        encoder, now_ns = self._w.encoder, self._w.now_ns()
+        if isinstance(item, LogicalMessage):
+            return encoder.encode_message(item, now_ns) if events else None
+        if not events:
+            encoder.learn(item)
+            return None
+        return encoder.encode(item, skip, item.previous_end or type(item.previous_end)(before), now_ns)
+
+    # ---- writing
+
+    async def _write(self, encoded: Encoded) -> None:
+        if self._settled.is_set() and not self._pending:
+            await self._produce(encoded)
+            return
+        self._pending.append(encoded)
+        self._pending_bytes += encoded.nbytes
+        if self._pending_bytes > _PENDING_BYTES:
+            await self._settled.wait()
+            await self._flush_pending()
+
+    async def _flush_pending(self) -> None:
+        """Produce what was kept while a commit was in flight, once it is done."""
+        if not self._pending or not self._settled.is_set():
+            return
+        self._check()
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        for encoded in pending:
+            await self._produce(encoded)
+        self._handed()
+
+    async def _produce(self, encoded: Encoded) -> None:
+        self._session.begin()
+        await failpoint_async("kafka.before_produce")
+        while self._session.inflight >= self._w.batching.max_inflight:
+            self._release()
+            self._session.check()
+            if self._session.inflight >= self._w.batching.max_inflight:
+                # Good deliveries make no callback: there is no event to wait for.
+                await trio.sleep(_FULL_S)
+        if encoded.topics:
+            await self._session.produce(encoded, await self._partitions(encoded))
+        await failpoint_async("kafka.after_produce")
+
+    def _handed(self) -> None:
+        if self._pending or not self._unhanded:
+            return
+        self._session.handed(self._unhanded)
+        self._unhanded = 0
+        self._release()
+
+    def _release(self) -> None:
+        freed = self._session.delivered()
+        if freed:
+            self._w.budget.release(freed, self._lease.epoch)
+
+    async def _partitions(self, encoded: Encoded) -> Sequence[int]:
+        topics = encoded.topics
+        if topics.count(topics[0]) == len(topics):
+            return partitions(encoded.keys, await self._count(topics[0]))
+        counts = {topic: await self._count(topic) for topic in set(topics)}
+        return [
+            0 if key is None else partition_for(key, counts[topic])
+            for topic, key in zip(topics, encoded.keys, strict=True)
+        ]
+
+    async def _count(self, topic: str) -> int:
+        count = self._counts.get(topic)
+        if count is None:
+            for mark in await self._w.checkpoint.topic_marks((topic,)):
+                self._marks[mark.topic], self._counts[mark.topic] = mark, len(mark.high_watermarks)
+            count = self._counts[topic]
+        return count
+
+    # ---- ending
+
+    async def _consider_end(self, *, more_waits: bool) -> None:
+        if not self._settled.is_set() or self._pending:
+            return
+        end = self._group.end(at_commit=self._at_commit, more_waits=more_waits, now=trio.current_time())
+        if end is End.COMMIT:
+            self._handed()
+            self._end()
+        elif end is End.SPLIT:
+            self._handed()
+            self._split("it is above the limits of the batch section")
+
+    def _split(self, why: str) -> None:
+        lsn = self._door.accepted.position.commit_lsn
+        if self._w.batching.on_large_tx == "halt":
+            raise Refused(
+                f"the source transaction at {lsn} would have to be split: {why}",
+                hint="raise batch.max_tx_events, max_tx_bytes or max_tx_seconds, or allow it with on_large_tx: split",
+            )
+        self._end()
+
+    def _end(self) -> None:
+        """End the Kafka transaction; the commit goes on beside us."""
+        self._session.begin()
+        progress, started, events = self._door.accepted, self._group.started, self._group.events
+        self._seq += 1
+        self._group.clear()
+        self._settled = trio.Event()
+        self._nursery.start_soon(self._settle, self._record(progress), progress, started, events, self._taken)
+
+    def _record(self, progress: Progress) -> Checkpoint:
+        lease, identity = self._lease, self._w.identity
+        return Checkpoint(
+            state="running",
+            system_id=lease.system_id,
+            timeline=lease.timeline,
+            database=lease.database,
+            slot=lease.slot,
+            publication=identity.publication,
+            options=identity.options,
+            instance=identity.instance,
+            seq=self._seq,
+            progress=progress,
+            topics=tuple(self._marks.values()),
+        )
+
+    async def _settle(
+        self, record: Checkpoint, progress: Progress, started: float | None, events: int, taken: int
+    ) -> None:
+        """Commit, then say so. A doubt is kept for `stream` to find."""
+        try:
+            slow = await self._session.settle(self._w.checkpoint.name, self._w.encode_record(record))
+            self._release()
+            self._durable(progress, started, events, taken)
+            if slow and self._w.config.exactly_once:
+                await self._session.rebuild()
+            await self._renew_marks()
+        except Doubt as doubt:
+            self._failure = doubt.cause
+        except DeltaforgeError as error:
+            self._failure = error
+        finally:
+            self._settled.set()
+            if self._wake is not None:
+                self._wake.cancel(reason="a commit is done")
+
+    def _durable(self, progress: Progress, started: float | None, events: int, taken: int) -> None:
+        memory, metrics = self._memory, self._w.metrics
+        now = self._last_checkpoint = trio.current_time()
+        self._door.committed(progress)
+        memory.commits += 1
+        memory.events += events
+        memory.epoch_events = taken
+        memory.durable, memory.flush = progress.position.commit_lsn, progress.flush_lsn
+        metrics.committed()
+        metrics.events_sent(events)
+        if started is not None:
+            metrics.observe_latency(now - started)
+        self._confirm()
+
+    async def _renew_marks(self) -> None:
+        """Note how far the data topics reach, for the next start's comparison."""
+        now = trio.current_time()
+        if not self._marks or now < self._last_marks + _MARKS_S:
+            return
+        self._last_marks = now
+        try:
+            found = await self._w.checkpoint.topic_marks(tuple(self._marks))
+        except TransientError:
+            return
+        marks, _ = compare_topics(tuple(self._marks.values()), found)
+        self._marks = {mark.topic: mark for mark in marks}
+
+    def _confirm(self) -> None:
+        """Tell the checkpointer what is durable and what this stream has reached."""
+        door = self._door
+        receipt = Receipt(self._lease.epoch, door.durable.position, door.confirmable, self._memory.epoch_events)
+        if receipt != self._receipt:
+            self._receipt = receipt
+            self._w.receipts.set(receipt)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._session.check()
+
+    async def _drain(self) -> None:
+        """The inbox has ended: commit what ends at a source COMMIT, abort the rest."""
+        await self._settled.wait()
+        await self._flush_pending()
+        self._check()
+        if self._group.open and not (self._at_commit or not self._w.batching.respect_source_tx):
+            await self._session.abort()
+        elif self._group.open or self._idle_gain():
+            self._end()
+            await self._settled.wait()
+        self._check()
+
+    def remember_expiry(self) -> None:
+        """The epoch ended in doubt: a transaction that was open too long is split earlier next time."""
+        if self._group.started is not None and not self._at_commit:
+            age = trio.current_time() - self._group.started
+            if age > self._w.transaction_timeout_s / 2:
+                self._memory.max_tx_s = age / 2

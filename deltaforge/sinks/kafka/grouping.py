@@ -1,0 +1,75 @@
+"""Which source transactions share a Kafka transaction, and when one is too large for it. Pure.
+
+A Kafka transaction costs a round trip or two, whatever it holds: idle streams want it small and at once, a backlog
+wants it large. So it ends at the first source COMMIT after one of: nothing more waits, `max_ms` since its first event,
+32 MiB of records. A source transaction stays in one Kafka transaction until a limit splits it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+_FULL_BYTES = 32 * 1024 * 1024
+
+
+class End(Enum):
+    """What to do with the open Kafka transaction after an item."""
+
+    NO = "go on"
+    COMMIT = "it ends at this source COMMIT"
+    SPLIT = "it ends in mid-transaction, as one part of several"
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """From the `batch` section; None = no limit."""
+
+    max_s: float
+    respect_source_tx: bool
+    max_tx_events: int | None
+    max_tx_bytes: int | None
+    max_tx_s: float
+
+
+class Grouping:
+    """The open Kafka transaction as far as its end is concerned."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.max_tx_s = limits.max_tx_s
+        """Lowered for a transaction that once expired in Kafka."""
+        self.clear()
+
+    def clear(self) -> None:
+        """No Kafka transaction is open."""
+        self.started: float | None = None
+        self.events = self.nbytes = 0
+
+    @property
+    def open(self) -> bool:
+        return self.started is not None
+
+    def add(self, events: int, nbytes: int, now: float) -> None:
+        """Records of `events` events, `nbytes` bytes of key and value, entered at `now` (seconds)."""
+        if self.started is None:
+            self.started = now
+        self.events += events
+        self.nbytes += nbytes
+
+    def end(self, *, at_commit: bool, more_waits: bool, now: float) -> End:
+        """Decide after an item. `at_commit`: it ended a source transaction (or was a logical message)."""
+        limits = self._limits
+        if self.started is None:
+            return End.NO
+        age = now - self.started
+        if at_commit or not limits.respect_source_tx:
+            if not more_waits or age >= limits.max_s or self.nbytes >= _FULL_BYTES:
+                return End.COMMIT
+            return End.NO
+        too_large = (
+            age >= self.max_tx_s
+            or (limits.max_tx_events is not None and self.events >= limits.max_tx_events)
+            or (limits.max_tx_bytes is not None and self.nbytes >= limits.max_tx_bytes)
+        )
+        return End.SPLIT if too_large else End.NO

@@ -1,0 +1,262 @@
+"""One librdkafka producer on Trio, thrown away at the first doubt.
+
+Rule 1: librdkafka calls that can block run in a worker thread, in slices of at most a second, and are never abandoned.
+Rule 2: after any error or doubt the producer is useless: `Doubt` carries the typed reason; the owner closes it and asks
+        for a new epoch. There is no branch that asks whether a commit happened.
+Rule 3: good rows cause no callback (delivery.report.only.error); what is delivered is known by counting.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import trio
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from deltaforge.errors import DeltaforgeError, OperatorError, TransientError
+from deltaforge.sinks.kafka.faults import Reaction, classify, reaction
+from deltaforge.sinks.kafka.poison import describe_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from confluent_kafka import Message
+
+    from deltaforge.envelopes.base import Encoded
+
+    OauthCallback = Callable[[str], tuple[str, float]]
+
+_SLICE_S = 1.0
+_POLL_S = 0.1
+_ABORT_S = 2.0
+_FULL_S = 0.002
+"""Pause while librdkafka's queue is full. Good deliveries make no callback, so there is no event to wait for."""
+
+
+_SILENT = logging.getLogger("librdkafka.quiet")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+
+
+class Doubt(Exception):
+    """Nobody knows what became of the open transaction: throw the producer away and rewind."""
+
+    def __init__(self, cause: DeltaforgeError) -> None:
+        super().__init__(cause.line())
+        self.cause = cause
+
+
+class KafkaProducer:
+    """A producer for one epoch, or for less. Use `serve` in a nursery beside it."""
+
+    def __init__(self, properties: Mapping[str, object], *, oauth: OauthCallback | None) -> None:
+        conf: dict[str, object] = dict(properties)
+        conf["error_cb"] = self._on_error
+        conf["on_delivery"] = self._on_delivery
+        # Without a logger librdkafka writes to stderr by itself; what matters reaches us through error_cb.
+        conf["logger"] = _SILENT
+        if oauth is not None:
+            conf["oauth_cb"] = oauth
+        self._conf: dict[str, object] = conf
+        self._brokers = str(conf.get("bootstrap.servers", ""))
+        # Calls that block share no thread with the poll loop.
+        self._calls, self._polls = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
+        self._producer: Producer | None = None
+        self.failure: DeltaforgeError | None = None
+        """The first failed delivery or fatal error; from then on only throwing away is left."""
+        self.last_error: DeltaforgeError | None = None
+        """The newest error the client reported of itself, such as a refused login: what a wait is about."""
+        self._largest = -1
+        self._produced = 0
+        self._handed: collections.deque[tuple[int, int]] = collections.deque()
+        self._closing = False
+
+    # ---- callbacks, in the thread that polls
+
+    def _on_error(self, error: KafkaError) -> None:
+        self.last_error = classify(error, doing="talk to Kafka", brokers=self._brokers)
+        if error.fatal() and self.failure is None:
+            self.failure = self.last_error
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None or self._closing:
+            return
+        topic, value = message.topic() or "", message.value()
+        size = len(value or b"")
+        # One oversize record fails its innocent neighbours in the same request: the largest one is the culprit.
+        if self.failure is None or (reaction(error) is Reaction.POISON and size > self._largest):
+            self.failure = self._refused(error, topic, value)
+            self._largest = size
+
+    def _refused(self, error: KafkaError, topic: str, value: bytes | None) -> DeltaforgeError:
+        found = classify(error, doing=f'write to topic "{topic}"', topic=topic, brokers=self._brokers)
+        if reaction(error) is Reaction.POISON:
+            return OperatorError(f"{describe_row(value)}: {found}", hint=found.hint)
+        return found
+
+    # ---- life
+
+    async def open(self) -> None:
+        """Make the client; no server is asked. Raises Doubt when librdkafka refuses the settings."""
+        await trio.to_thread.run_sync(self._make, limiter=self._calls)
+
+    def _make(self) -> None:
+        try:
+            self._producer = Producer(self._conf)
+        except KafkaException as error:
+            raise self._doubt(error, "start the Kafka client") from None
+
+    def _doubt(self, error: KafkaException, doing: str) -> Doubt:
+        return Doubt(classify(error.args[0], doing=doing, brokers=self._brokers))
+
+    async def serve(self) -> None:
+        """Poll until closed. Cancellation: leaves after the running poll of at most 0.1 s."""
+        while not self._closing:
+            await trio.to_thread.run_sync(self._poll, limiter=self._polls)
+
+    def _poll(self) -> None:
+        producer = self._producer
+        if producer is not None:
+            producer.poll(_POLL_S)
+
+    async def close(self) -> None:
+        """Drop everything. An open transaction is left to the next `init` of the same id, which aborts it."""
+        self._closing = True
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._destroy, limiter=self._calls)
+
+    def _destroy(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge(blocking=False)
+            producer.poll(0)
+            # The destructor waits for librdkafka's threads: here, not on the event loop.
+            del producer
+
+    # ---- transactions
+
+    async def init(self) -> None:
+        """Fence older producers of this transactional id and settle what they left open. Waits for Kafka for ever.
+
+        Raises:
+          Doubt: Kafka refuses this id.
+        """
+        await self._until("open the transactional producer", lambda p: p.init_transactions(_SLICE_S), math.inf)
+
+    def begin(self) -> None:
+        """Open a transaction. Raises Doubt."""
+        try:
+            self._alive().begin_transaction()
+        except KafkaException as error:
+            raise self._doubt(error, "begin a Kafka transaction") from None
+
+    async def commit(self, deadline: float) -> None:
+        """Commit the open transaction; everything produced has been flushed before.
+
+        Raises:
+          Doubt: it failed, or nobody answered until `deadline` (Trio time).
+        """
+        await self._until("commit the Kafka transaction", lambda p: p.commit_transaction(_SLICE_S), deadline)
+
+    async def abort(self) -> None:
+        """Abort the open transaction. Raises Doubt when that fails within two seconds."""
+        deadline = trio.current_time() + _ABORT_S
+        await self._until("abort the Kafka transaction", lambda p: p.abort_transaction(_SLICE_S), deadline)
+
+    async def flush(self, deadline: float) -> None:
+        """Wait until every produced record is delivered.
+
+        Raises:
+          Doubt: a delivery failed, or not all were made until `deadline` (Trio time).
+        """
+        while len(self._alive()):
+            self.check()
+            if trio.current_time() > deadline:
+                raise Doubt(self.last_error or TransientError("Kafka did not take the records in send_timeout_secs"))
+            await self._call(lambda p: p.flush(0.2))
+        self.check()
+
+    async def _until(self, doing: str, call: Callable[[Producer], object], deadline: float) -> None:
+        """Repeat a resumable call while it only times out."""
+        while True:
+            self.check()
+            try:
+                await self._call(call)
+                return
+            except KafkaException as error:
+                fault: KafkaError = error.args[0]
+                resumable = fault.retriable() and not fault.fatal() and not fault.txn_requires_abort()
+                if not resumable or trio.current_time() > deadline:
+                    raise self._doubt(error, doing) from None
+                if fault.code() != KafkaError._TIMED_OUT:
+                    await trio.sleep(0.1)
+
+    async def _call(self, call: Callable[[Producer], object]) -> None:
+        producer = self._alive()
+        await trio.to_thread.run_sync(call, producer, limiter=self._calls)
+
+    def _alive(self) -> Producer:
+        if self._producer is None:
+            raise Doubt(TransientError("the producer was closed"))
+        return self._producer
+
+    def check(self) -> None:
+        """Raise Doubt when a delivery has failed or the client is broken for good."""
+        if self.failure is not None:
+            raise Doubt(self.failure)
+
+    # ---- records
+
+    async def produce(self, encoded: Encoded, partitions: Sequence[int]) -> None:
+        """Hand records to librdkafka; waits while its queue is full.
+
+        Raises:
+          Doubt: a record was refused, or an earlier one failed.
+        """
+        rows = list(zip(encoded.topics, encoded.values, encoded.keys, partitions, encoded.headers, strict=True))
+        done = 0
+        while done < len(rows):
+            done = self._hand_over(rows, done)
+            self.check()
+            if done < len(rows):
+                await trio.sleep(_FULL_S)
+
+    def _hand_over(self, rows: list[tuple[str, bytes | None, bytes | None, int, object]], start: int) -> int:
+        produce = self._alive().produce
+        done = start
+        try:
+            for topic, value, key, partition, headers in rows[start:] if start else rows:
+                if headers is None:
+                    produce(topic, value, key, partition)
+                else:
+                    produce(topic, value, key, partition, headers=headers)
+                done += 1
+        except BufferError:
+            pass
+        except KafkaException as error:
+            raise Doubt(self._refused(error.args[0], rows[done][0], rows[done][1])) from None
+        finally:
+            self._produced += done - start
+        return done
+
+    def handed(self, nbytes: int) -> None:
+        """A batch has been handed over completely; its `nbytes` are ours until `delivered` returns them."""
+        self._handed.append((self._produced, nbytes))
+
+    @property
+    def inflight(self) -> int:
+        """Batches handed over and, as far as counting tells, not yet delivered."""
+        return len(self._handed)
+
+    def delivered(self) -> int:
+        """Bytes of batches delivered since the last call."""
+        if not self._handed:
+            return 0
+        done = self._produced - len(self._alive())
+        freed = 0
+        while self._handed and self._handed[0][0] <= done:
+            freed += self._handed.popleft()[1]
+        return freed

@@ -1,0 +1,138 @@
+"""The producers of one epoch: where exactly once and at least once differ, and nowhere else.
+
+Exactly once: one transactional producer; records and checkpoint record commit together.
+At least once: records go through a producer without transactions; the checkpoint record follows, once they are
+delivered, in a transaction of its own, so that the late record of an older instance is fenced all the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from deltaforge.envelopes.base import Encoded
+from deltaforge.failpoints import failpoint_async
+from deltaforge.sinks.kafka.opening import check_lease
+from deltaforge.sinks.kafka.producer import KafkaProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deltaforge.model import Lease
+    from deltaforge.sinks.kafka.wiring import KafkaWiring
+
+_RETRY_SHARE = 0.8
+"""A commit slower than this share of retry.backoff.ms may have been sent twice by librdkafka."""
+
+
+class Session:
+    """Producers for one Lease. Close it whatever happens."""
+
+    def __init__(self, wiring: KafkaWiring, lease: Lease, nursery: trio.Nursery) -> None:
+        self._w, self._lease, self._nursery = wiring, lease, nursery
+        self._ledger = KafkaProducer(wiring.ledger_properties, oauth=wiring.oauth)
+        self._data = self._ledger
+        if not wiring.config.exactly_once:
+            self._data = KafkaProducer(wiring.data_properties, oauth=wiring.oauth)
+        self._begun = False
+
+    async def _start(self, producer: KafkaProducer) -> None:
+        await producer.open()
+        self._nursery.start_soon(producer.serve)
+
+    @property
+    def trouble(self) -> str:
+        """What the clients last complained about, '' when nothing."""
+        found = self._ledger.last_error or self._data.last_error
+        return found.line() if found else ""
+
+    async def init(self) -> None:
+        """Fence older producers and settle their transactions. Waits for Kafka for ever. Raises Doubt."""
+        await failpoint_async("kafka.before_init")
+        await self._start(self._ledger)
+        if self._data is not self._ledger:
+            await self._start(self._data)
+        await self._ledger.init()
+        await failpoint_async("kafka.after_init")
+
+    def begin(self) -> None:
+        """Open a Kafka transaction unless one is open. Raises Doubt."""
+        if not self._begun:
+            if self._data is self._ledger:
+                self._ledger.begin()
+            self._begun = True
+
+    async def produce(self, encoded: Encoded, partitions: Sequence[int]) -> None:
+        """Hand over records; waits while librdkafka is full. Raises Doubt."""
+        await self._data.produce(encoded, partitions)
+
+    def handed(self, nbytes: int) -> None:
+        """What was produced since the last call is one batch that weighs `nbytes`."""
+        self._data.handed(nbytes)
+
+    def delivered(self) -> int:
+        """Weight delivered since the last call."""
+        return self._data.delivered()
+
+    @property
+    def inflight(self) -> int:
+        """Batches not yet delivered."""
+        return self._data.inflight
+
+    def check(self) -> None:
+        """Raise Doubt when a delivery has failed."""
+        self._data.check()
+
+    async def settle(self, topic: str, record: tuple[bytes, bytes]) -> bool:
+        """Make everything produced durable together with the checkpoint record.
+
+        Returns:
+          Whether the commit was slow enough that a copy of it may still be on its way.
+
+        Raises:
+          Doubt: nobody knows whether it is durable.
+        """
+        deadline = trio.current_time() + self._w.config.send_timeout_secs
+        key, value = record
+        line = Encoded([topic], [key], [value], [None], len(key) + len(value), 0)
+        await failpoint_async("kafka.before_checkpoint")
+        if self._data is not self._ledger:
+            await self._data.flush(deadline)
+            self._ledger.begin()
+        await self._ledger.produce(line, [0])
+        await failpoint_async("kafka.after_checkpoint")
+        # Flushed first, so that the commit below is one request, and its duration says whether it was repeated.
+        await self._ledger.flush(deadline)
+        await failpoint_async("kafka.before_commit")
+        started = trio.current_time()
+        await self._ledger.commit(started + self._w.transaction_timeout_s)
+        self._begun = False
+        await failpoint_async("kafka.after_commit")
+        return trio.current_time() - started >= _RETRY_SHARE * self._w.retry_backoff_s
+
+    async def rebuild(self) -> None:
+        """Replace the transactional producer: its new epoch kills any late copy of the last commit.
+
+        Raises Doubt, LeaseLost: only the second answer proves that nobody committed in between.
+        """
+        await check_lease(self._w.slot, self._lease)
+        old, self._ledger = self._ledger, KafkaProducer(self._w.ledger_properties, oauth=self._w.oauth)
+        if self._data is old:
+            self._data = self._ledger
+        await old.close()
+        await self._start(self._ledger)
+        await self._ledger.init()
+        await check_lease(self._w.slot, self._lease)
+
+    async def abort(self) -> None:
+        """Abort the open Kafka transaction, so that readers need not wait for its timeout. Raises Doubt."""
+        if self._begun and self._data is self._ledger:
+            await self._ledger.abort()
+        self._begun = False
+
+    async def close(self) -> None:
+        """Throw the producers away."""
+        await self._ledger.close()
+        if self._data is not self._ledger:
+            await self._data.close()

@@ -1,0 +1,54 @@
+"""What the pipeline hands to a Kafka sink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from actors import Cell, Mailbox, WeightBudget
+    from deltaforge.config.schema import Batching, KafkaSinkConfig
+    from deltaforge.envelopes.base import Encoder
+    from deltaforge.metrics import SinkMetrics
+    from deltaforge.model import Batch, Checkpoint, Lease, Lsn, Receipt, SlotState
+    from deltaforge.sinks.kafka.opening import CheckpointReader, Identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class KafkaWiring:
+    """Handles and settings of one Kafka sink. Handles belong to the pipeline and survive restarts.
+
+    Attributes:
+      data_properties: librdkafka's, for records (the same as `ledger_properties` when exactly_once).
+      ledger_properties: librdkafka's, with the transactional id: whoever holds the slot holds this id.
+      transaction_timeout_s: after this age Kafka aborts an open transaction by itself.
+      slot: asks the control session for the slot's state, now.
+      encode_record: a checkpoint as key and value of its topic.
+      expected_topics: the data topics that the configured tables lead to today.
+    """
+
+    config: KafkaSinkConfig
+    batching: Batching
+    inbox: Mailbox[Lease | Batch]
+    gate: Cell[int]
+    receipts: Cell[Receipt | None]
+    epoch: Cell[int]
+    rewind: Cell[int]
+    budget: WeightBudget
+    encoder: Encoder
+    metrics: SinkMetrics
+    report: Callable[[str, str], None]
+    checkpoint: CheckpointReader
+    identity: Identity
+    slot: Callable[[], Awaitable[SlotState]]
+    encode_record: Callable[[Checkpoint], tuple[bytes, bytes]]
+    expected_topics: Callable[[], Awaitable[Sequence[str]]]
+    data_properties: Mapping[str, object]
+    ledger_properties: Mapping[str, object]
+    oauth: Callable[[str], tuple[str, float]] | None
+    transaction_timeout_s: float
+    retry_backoff_s: float
+    accept_gap: Lsn
+    now_ns: Callable[[], int]

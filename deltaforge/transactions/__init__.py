@@ -1,0 +1,1 @@
+"""Room 3: group stream messages into parts of committed transactions."""
