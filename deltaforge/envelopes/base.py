@@ -1,0 +1,129 @@
+"""What every envelope offers to a sink, and the seam where a compiled encoder takes the place of the Python one.
+
+Who calls: a sink's actor, once per part of a transaction, through the Encoder that `pipeline` gave it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import msgspec
+
+from deltaforge.envelopes.topics import names_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deltaforge.model import LogicalMessage, Lsn, TransactionPart
+
+Headers: TypeAlias = list[tuple[str, bytes]]
+
+POSITION_LSN = "deltaforge.commit_lsn"
+"""Header: the LSN of the transaction's commit record, in PostgreSQL's notation (`16/B374D848`)."""
+POSITION_INDEX = "deltaforge.index"
+"""Header: the event's number in its transaction, from 0, in decimal digits."""
+
+
+class Encoded(msgspec.Struct):
+    """Kafka records as parallel lists, one entry per record, in stream order."""
+
+    topics: list[str]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    """None = tombstone."""
+    headers: list[Headers | None]
+    nbytes: int
+    """Sum of the key and value sizes."""
+    events: int
+    """Events that gave records: a delete with its tombstone is one, so is a key change with its three records.
+    Events of a skipped operation, and those skipped by position, are not counted."""
+
+
+class EncoderSpec(msgspec.Struct, frozen=True):
+    """All settings that decide which bytes a change becomes. Build it with `spec_for`."""
+
+    topic: str
+    """Template of the topic; fields: source.schema, source.table, source.db, tenant_id."""
+    topic_prefix: str
+    """Debezium's topic.prefix: `source.name`, and the start of the table identifier."""
+    database: str
+    tenant: str = ""
+    add_table_identifier: bool = False
+    """Keys carry the table, because the topic may hold several."""
+    skipped_operations: frozenset[str] = frozenset("t")
+    """Of c (insert), u, d, t (truncate)."""
+    tombstones: bool = True
+    """A delete is followed by a record without value."""
+    placeholder: str = "__debezium_unavailable_value"
+    """Stands for unchanged TOAST values."""
+    position_headers: bool = False
+    """Every record carries POSITION_LSN and POSITION_INDEX."""
+
+
+def spec_for(
+    *,
+    topic: str,
+    topic_prefix: str,
+    database: str,
+    tenant: str = "",
+    skipped_operations: Iterable[str] = ("t",),
+    tombstones: bool = True,
+    placeholder: str = "__debezium_unavailable_value",
+    position_headers: bool = False,
+) -> EncoderSpec:
+    """An EncoderSpec from settings. Keys carry the table unless the topic's template names schema and table."""
+    return EncoderSpec(
+        topic=topic,
+        topic_prefix=topic_prefix,
+        database=database,
+        tenant=tenant,
+        add_table_identifier=not names_table(topic),
+        skipped_operations=frozenset(skipped_operations) - {"none"},
+        tombstones=tombstones,
+        placeholder=placeholder,
+        position_headers=position_headers,
+    )
+
+
+class Encoder(Protocol):
+    """Turns parts of transactions into Kafka records. Holds the Relations seen since `reset`; no other state matters."""
+
+    name: str
+    """`python` or `compiled`."""
+
+    @property
+    def omitted(self) -> tuple[str, ...]:
+        """Columns left out because their type has no JSON form, as `schema.table.column`, since the encoder was made."""
+        ...
+
+    def reset(self) -> None:
+        """A new epoch begins: forget every Relation, the server announces them again."""
+        ...
+
+    def learn(self, part: TransactionPart) -> None:
+        """Take in the Relations of a part whose events are all durable already."""
+        ...
+
+    def encode(self, part: TransactionPart, skip: int, previous_end: Lsn, now_ns: int) -> Encoded:
+        """The records of `part` without its first `skip` events.
+
+        Args:
+          previous_end: end LSN of the COMMIT before this transaction; 0 = unknown, written as null.
+          now_ns: processing time for the envelope, nanoseconds since 1970-01-01 UTC.
+
+        Raises:
+          OperatorError: a value has no form in the envelope; table, column and LSN are named, the value is not.
+          ProtocolViolation: the part holds what pgoutput cannot send there. The encoder has to be reset.
+        """
+        ...
+
+    def encode_message(self, message: LogicalMessage, now_ns: int) -> Encoded:
+        """The records of a non-transactional logical message: none in this envelope."""
+        ...
+
+
+def make_encoder(spec: EncoderSpec) -> Encoder:
+    """The fastest encoder there is for `spec`. A compiled twin has to give the same bytes as the Python encoder."""
+    from deltaforge.envelopes.debezium import DebeziumEncoder
+
+    return DebeziumEncoder(spec)

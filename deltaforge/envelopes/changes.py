@@ -1,0 +1,138 @@
+"""Records of the less common events, written as ordinary code: deletes, updates with an old tuple, truncates.
+
+The generated row code covers the rest with the same bytes; these functions can do every insert and update as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from deltaforge.envelopes.fields import UNSENT, Field, read_fields
+from deltaforge.errors import ProtocolViolation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deltaforge.envelopes.base import EncoderSpec, Headers
+    from deltaforge.envelopes.frame import Frame
+    from deltaforge.envelopes.plan import Plan
+
+NEW_KEY = "__debezium.newkey"
+OLD_KEY = "__debezium.oldkey"
+
+_INSERT, _UPDATE, _DELETE = b"IUD"
+_KEY, _OLD, _NEW = b"KON"
+
+
+class Record(NamedTuple):
+    """One Kafka record."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers | None
+
+
+class Change(NamedTuple):
+    """The tuples of one insert, update or delete."""
+
+    kind: int
+    old: list[Field] | None
+    whole: bool
+    """The old tuple is the complete row (REPLICA IDENTITY FULL), not just the identity columns."""
+    new: list[Field] | None
+
+
+def read_change(message: bytes, plan: Plan) -> Change:
+    """Read an XLogData message that holds an Insert, Update or Delete.
+
+    Raises ProtocolViolation when the message is not formed as pgoutput forms them.
+    """
+    kind, mark, at = message[25], message[30:31], 31
+    old: list[Field] | None = None
+    whole = mark == b"O"
+    if mark in (b"K", b"O") and kind != _INSERT:
+        old, at = read_fields(message, 31, plan.count)
+        mark = message[at : at + 1]
+        at += 1
+    new: list[Field] | None = None
+    if kind != _DELETE:
+        if mark != b"N":
+            raise ProtocolViolation("a change has no new tuple")
+        new, at = read_fields(message, at, plan.count)
+        if old is not None:
+            _fill_unsent(plan, new, old, whole)
+    elif old is None:
+        raise ProtocolViolation("a delete has no old tuple")
+    return Change(kind, old, whole, new)
+
+
+def _fill_unsent(plan: Plan, new: list[Field], old: Sequence[Field], whole: bool) -> None:
+    for index, field in enumerate(new):
+        if field is UNSENT and (whole or plan.relation.columns[index].identity):
+            new[index] = old[index]
+
+
+def change_records(change: Change, plan: Plan, frame: Frame, spec: EncoderSpec, lsn: int) -> list[Record]:
+    """The records of one insert, update or delete. Raises a converter's error for a value that has no form."""
+    old, new = change.old, change.new
+    if new is None:
+        assert old is not None
+        key = plan.key(old)
+        return _deleted(key, plan.row(old), None, plan, frame, spec, lsn)
+    if old is None:
+        op = "c" if change.kind == _INSERT else "u"
+        return [_event(plan.key(new), "null", plan.row(new), op, None, plan, frame, lsn)]
+    old_key, new_key = plan.key(_old_key_fields(plan, change)), plan.key(new)
+    if old_key == new_key:
+        return [_event(new_key, plan.row(old), plan.row(new), "u", None, plan, frame, lsn)]
+    to_new: Headers = [(NEW_KEY, _key_header(new_key))]
+    from_old: Headers = [(OLD_KEY, _key_header(old_key))]
+    return [
+        *_deleted(old_key, plan.row(old), to_new, plan, frame, spec, lsn),
+        _event(new_key, "null", plan.row(new), "c", from_old, plan, frame, lsn),
+    ]
+
+
+def _old_key_fields(plan: Plan, change: Change) -> list[Field]:
+    """The old tuple for its key: what an identity tuple does not cover cannot be told to have changed."""
+    assert change.old is not None
+    assert change.new is not None
+    if change.whole:
+        return change.old
+    columns = plan.relation.columns
+    return [change.old[i] if columns[i].identity else change.new[i] for i in range(plan.count)]
+
+
+def _deleted(
+    key: str | None, before: str, headers: Headers | None, plan: Plan, frame: Frame, spec: EncoderSpec, lsn: int
+) -> list[Record]:
+    deletion = _event(key, before, "null", "d", headers, plan, frame, lsn)
+    if not spec.tombstones:
+        return [deletion]
+    return [deletion, Record(plan.topic, deletion.key, None, headers)]
+
+
+def _event(
+    key: str | None, before: str, after: str, op: str, headers: Headers | None, plan: Plan, frame: Frame, lsn: int
+) -> Record:
+    value = f'{{"before":{before},"after":{after}{frame.head}{lsn}{frame.middle(plan)}{lsn}{frame.tail(op)}'
+    full_key = None if key is None else f"{{{key}{plan.key_end}".encode("latin-1")
+    return Record(plan.topic, full_key, value.encode("latin-1"), headers)
+
+
+def _key_header(key: str | None) -> bytes:
+    return f"{{{key}}}".encode("latin-1") if key is not None else b"null"
+
+
+def truncate_records(plans: Sequence[Plan], frame: Frame, lsn: int) -> list[Record]:
+    """One record without key per truncated table."""
+    return [_event(None, "null", "null", "t", None, plan, frame, lsn) for plan in plans]
+
+
+def truncated(message: bytes) -> list[int]:
+    """Relation oids of a Truncate. Raises ProtocolViolation when they are not all there."""
+    count = int.from_bytes(message[26:30], "big")
+    if len(message) != 31 + 4 * count:
+        raise ProtocolViolation("a truncate does not hold as many relations as it says")
+    return [int.from_bytes(message[at : at + 4], "big") for at in range(31, len(message), 4)]

@@ -1,0 +1,250 @@
+"""Debezium's change events (JSON without schemas), straight from pgoutput messages.
+
+Rule 1: Relations apply in stream order, also those before a skipped event; events only count.
+Rule 2: a run of plain inserts or updates of one table goes through generated code (rowcode.py), any other event
+        through changes.py.
+Rule 3: a change of the key is a delete of the old key (with tombstone) and an insert of the new one; headers
+        `__debezium.newkey` and `__debezium.oldkey` hold the other key, without table identifier.
+Rule 4: a value that was not sent (unchanged TOAST) is taken from the old tuple where that has it, else it becomes the
+        placeholder. A key tuple ('K') says nothing about columns outside the replica identity.
+Rule 5: the Origin message of a transaction counts for all its parts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from deltaforge.envelopes.base import POSITION_INDEX, POSITION_LSN, Encoded, EncoderSpec, Headers
+from deltaforge.envelopes.changes import Record, change_records, read_change, truncate_records, truncated
+from deltaforge.envelopes.frame import Frame, Origin
+from deltaforge.envelopes.plan import CONVERSION_ERRORS, Plan
+from deltaforge.envelopes.rowcode import Rows, compile_rows
+from deltaforge.errors import DeltaforgeError, ProtocolViolation
+from deltaforge.model import Lsn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deltaforge.model import LogicalMessage, Relation, TransactionPart
+
+PLANS_KEPT = 4096
+"""Table versions whose plans are kept across epochs; one more and all are forgotten."""
+
+_EVENTS = frozenset(b"IUDTM")
+_RELATION, _TYPE, _ORIGIN, _TRUNCATE, _MESSAGE = b"RYOTM"
+_OPERATION = {b"I": "c", b"U": "u", b"D": "d", b"T": "t"}
+
+
+class Lane(NamedTuple):
+    """Where messages with one tag go: generated code, the table's plan, and the operation's letter."""
+
+    rows: Rows
+    plan: Plan
+    op: str
+
+
+class DebeziumEncoder:
+    """The readable encoder. See the protocol Encoder for what each method promises."""
+
+    name = "python"
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        self._spec = spec
+        self._plans: dict[int, Plan] = {}
+        self._lanes: dict[bytes, Lane] = {}
+        self._known: dict[Relation, tuple[Plan, Rows]] = {}
+        self._omitted: dict[str, None] = {}
+        self._origin = Origin()
+
+    @property
+    def omitted(self) -> tuple[str, ...]:
+        """Columns left out so far, as `schema.table.column`."""
+        return tuple(self._omitted)
+
+    def reset(self) -> None:
+        """Forget what the last epoch announced."""
+        self._plans.clear()
+        self._lanes.clear()
+        self._origin = Origin()
+
+    def learn(self, part: TransactionPart) -> None:
+        """Take in Relations and the Origin of a part that needs no records."""
+        self._begin(part)
+        relations = iter(part.relations)
+        for message in part.messages:
+            if message[25] not in _EVENTS:
+                self._apply(message, relations)
+
+    def encode(self, part: TransactionPart, skip: int, previous_end: Lsn, now_ns: int) -> Encoded:
+        """The records of `part` without its first `skip` events."""
+        self._begin(part)
+        work = _Work(self._spec, part, previous_end, now_ns)
+        relations = iter(part.relations)
+        messages, at, stop, index = part.messages, 0, len(part.messages), part.first_index
+        first = index + skip
+        while at < stop:
+            message = messages[at]
+            if message[25] not in _EVENTS:
+                self._apply(message, relations)
+                at += 1
+                continue
+            if index >= first and (lane := self._lane(message)):
+                taken = work.run(lane, messages, at, stop, index, self._origin)
+                at += taken
+                index += taken
+                continue
+            if index >= first:
+                self._event(message, index, work)
+            at += 1
+            index += 1
+        return work.done()
+
+    def encode_message(self, message: LogicalMessage, now_ns: int) -> Encoded:
+        """Logical messages give no records."""
+        return Encoded([], [], [], [], 0, 0)
+
+    def _begin(self, part: TransactionPart) -> None:
+        if part.first_index == 0:
+            self._origin = Origin()
+
+    def _apply(self, message: bytes, relations: Iterator[Relation]) -> None:
+        """Take in a message that is no event."""
+        kind = message[25]
+        if kind == _RELATION:
+            relation = next(relations, None)
+            if relation is None or relation.oid != int.from_bytes(message[26:30], "big"):
+                raise ProtocolViolation("the Relations beside a part do not match its Relation messages")
+            self._announce(relation)
+        elif kind == _ORIGIN:
+            name = message[34:].partition(b"\0")[0].decode()
+            self._origin = Origin(name, int.from_bytes(message[26:34], "big"))
+        elif kind != _TYPE:
+            raise ProtocolViolation(f"a message of kind {chr(kind)!r} stands within a transaction")
+
+    def _announce(self, relation: Relation) -> None:
+        found = self._known.get(relation)
+        if found is None:
+            if len(self._known) >= PLANS_KEPT:
+                self._known.clear()
+            plan = Plan(relation, self._spec)
+            found = self._known[relation] = plan, compile_rows(plan)
+            for name in plan.omitted:
+                self._omitted[f"{relation.schema}.{relation.table}.{name}"] = None
+        plan, rows = found
+        self._plans[relation.oid] = plan
+        oid, count = relation.oid.to_bytes(4, "big"), plan.count.to_bytes(2, "big")
+        for kind in (b"I", b"U"):
+            op = _OPERATION[kind]
+            if op not in self._spec.skipped_operations:
+                self._lanes[kind + oid + b"N" + count] = Lane(rows, plan, op)
+
+    def _lane(self, message: bytes) -> Lane | None:
+        return self._lanes.get(message[25:33])
+
+    def _plan(self, oid: int) -> Plan:
+        plan = self._plans.get(oid)
+        if plan is None:
+            raise ProtocolViolation(f"a change names relation {oid}, which no Relation message announced")
+        return plan
+
+    def _event(self, message: bytes, index: int, work: _Work) -> None:
+        """An event outside the common run."""
+        kind = message[25]
+        if kind == _MESSAGE or _OPERATION[message[25:26]] in self._spec.skipped_operations:
+            return
+        if kind == _TRUNCATE:
+            work.truncate([self._plan(oid) for oid in truncated(message)], message, index, self._origin)
+        else:
+            work.change(self._plan(int.from_bytes(message[26:30], "big")), message, index, self._origin)
+
+
+class _Work:
+    """The records of one part, growing."""
+
+    def __init__(self, spec: EncoderSpec, part: TransactionPart, previous_end: Lsn, now_ns: int) -> None:
+        self._spec = spec
+        self._part = part
+        self._previous_end = previous_end
+        self._now_ns = now_ns
+        self._frame: Frame | None = None
+        self._encoded = Encoded([], [], [], [], 0, 0)
+
+    def _framed(self, origin: Origin) -> Frame:
+        # Not before the first event: the Origin message comes ahead of it.
+        if self._frame is None:
+            self._frame = Frame(self._spec, self._part, self._previous_end, self._now_ns, origin)
+        return self._frame
+
+    def run(self, lane: Lane, messages: list[bytes], at: int, stop: int, index: int, origin: Origin) -> int:
+        """Encode plain rows from `messages[at]` on for as long as they have the same tag; return how many."""
+        rows, plan, op = lane
+        frame, encoded = self._framed(origin), self._encoded
+        keys, values = encoded.keys, encoded.values
+        before = len(values)
+        failed = False
+        end = at
+        try:
+            end = rows(
+                messages, at, stop, messages[at][25:33], frame.head, frame.middle(plan), frame.tail(op),
+                keys.append, values.append,
+            )  # fmt: skip
+        except CONVERSION_ERRORS:
+            failed = True
+        if failed:
+            raise _blamed(plan, messages[at + len(values) - before])
+        taken = end - at
+        encoded.topics += [plan.topic] * taken
+        encoded.headers += self._positions(index, taken)
+        encoded.events += taken
+        return taken
+
+    def change(self, plan: Plan, message: bytes, index: int, origin: Origin) -> None:
+        """Encode one insert, update or delete of any form."""
+        lsn = int.from_bytes(message[1:9], "big")
+        frame = self._framed(origin)
+        records = None
+        try:
+            records = change_records(read_change(message, plan), plan, frame, self._spec, lsn)
+        except CONVERSION_ERRORS:
+            pass
+        if records is None:
+            raise _blamed(plan, message)
+        self._add(records, index)
+
+    def truncate(self, plans: list[Plan], message: bytes, index: int, origin: Origin) -> None:
+        """Encode a truncate of one or more tables."""
+        lsn = int.from_bytes(message[1:9], "big")
+        self._add(truncate_records(plans, self._framed(origin), lsn), index)
+
+    def _add(self, records: list[Record], index: int) -> None:
+        encoded = self._encoded
+        position = self._positions(index, 1)[0] or []
+        for record in records:
+            encoded.topics.append(record.topic)
+            encoded.keys.append(record.key)
+            encoded.values.append(record.value)
+            encoded.headers.append([*(record.headers or ()), *position] or None)
+        encoded.events += 1
+
+    def _positions(self, index: int, count: int) -> list[Headers | None]:
+        if not self._spec.position_headers:
+            return [None] * count
+        lsn = (POSITION_LSN, str(self._part.commit_lsn).encode())
+        return [[lsn, (POSITION_INDEX, b"%d" % number)] for number in range(index, index + count)]
+
+    def done(self) -> Encoded:
+        """The records so far, weighed."""
+        encoded = self._encoded
+        encoded.nbytes = sum(map(len, filter(None, encoded.keys))) + sum(map(len, filter(None, encoded.values)))
+        return encoded
+
+
+def _blamed(plan: Plan, message: bytes) -> DeltaforgeError:
+    """Why a row could not be written. Called outside of the handler: the converter's error quotes the value."""
+    lsn = Lsn(int.from_bytes(message[1:9], "big"))
+    change = read_change(message, plan)
+    for fields in (change.new, change.old):
+        error = plan.blame(fields, lsn) if fields is not None else None
+        if error is not None:
+            return error
+    return ProtocolViolation(f"the change at {lsn} cannot be read")

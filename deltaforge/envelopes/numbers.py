@@ -1,0 +1,88 @@
+"""Numbers as Kafka Connect and Java print them, from PostgreSQL's text output.
+
+Integers need no conversion. A Connect Decimal is the base64 of the unscaled value's smallest two's complement bytes.
+Floats follow `Double.toString`: shortest digits (at least two when two are closer), decimal notation for
+0.001 <= |x| < 10,000,000, else one digit before the point and `E`.
+"""
+
+from __future__ import annotations
+
+import struct
+from binascii import b2a_base64
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SPECIAL = {"NaN": '"NaN"', "Infinity": '"Infinity"', "-Infinity": '"-Infinity"'}
+
+
+def base64_of_int(number: int) -> str:
+    """Base64 of a signed big-endian integer in as few bytes as possible."""
+    magnitude = number if number >= 0 else ~number
+    data = number.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
+    return b2a_base64(data, newline=False).decode("latin-1")
+
+
+def decimal(text: str) -> str:
+    """`numeric(p,s)`: PostgreSQL prints exactly s digits after the point, so dropping the point gives the unscaled value.
+
+    Raises ValueError for NaN and the infinities, which Connect's Decimal cannot hold.
+    """
+    return f'"{base64_of_int(int(text.replace(".", "")))}"'
+
+
+def rescaled(text: str, scale: int) -> str:
+    """A decimal constant with exactly `scale` fraction digits, as a column of that scale would print it."""
+    return str(Decimal(text).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP, Context(prec=2000)))
+
+
+def variable_decimal(text: str) -> str:
+    """`numeric` without precision: scale and unscaled value, trailing zeros stripped, scale never negative.
+
+    Raises ValueError for NaN and the infinities.
+    """
+    whole, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0")
+    return f'{{"scale":{len(fraction)},"value":"{base64_of_int(int(whole + fraction))}"}}'
+
+
+def double(text: str) -> str:
+    """`double precision`."""
+    return _SPECIAL.get(text) or _java(text, float)
+
+
+def real(text: str) -> str:
+    """`real`."""
+    return _SPECIAL.get(text) or _java(text, _nearest_float32)
+
+
+def _nearest_float32(text: str) -> float:
+    value: float = struct.unpack("f", struct.pack("f", float(text)))[0]
+    return value
+
+
+def _java(text: str, exact: Callable[[str], float]) -> str:
+    sign, digits, exponent = Decimal(text).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    if digits == (0,):
+        return "-0.0" if sign else "0.0"
+    if len(digits) == 1:
+        # Java prefers the closest two-digit decimal over the shortest one.
+        _, digits, exponent = Decimal(f"{exact(text):.1e}").normalize().as_tuple()
+        assert isinstance(exponent, int)
+    body = "".join(map(str, digits))
+    point = len(body) + exponent
+    if -2 <= point <= 7:
+        whole, fraction = _split(body, point)
+        shown = f"{whole}.{fraction}"
+    else:
+        shown = f"{body[0]}.{body[1:] or '0'}E{point - 1}"
+    return f"-{shown}" if sign else shown
+
+
+def _split(body: str, point: int) -> tuple[str, str]:
+    if point <= 0:
+        return "0", "0" * -point + body
+    return body[:point].ljust(point, "0"), body[point:] or "0"

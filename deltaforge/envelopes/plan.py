@@ -1,0 +1,114 @@
+"""All there is to know about writing one table's rows, worked out once per Relation and EncoderSpec.
+
+Rule 1: a plan depends on the content of the Relation and on the spec only, so equal Relations may share one.
+Rule 2: `row` and `key` are the ordinary way from fields to JSON; generated code must give the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from deltaforge.envelopes.defaults import null_json
+from deltaforge.envelopes.fields import UNSENT, Field
+from deltaforge.envelopes.jsontext import quote, wire
+from deltaforge.envelopes.topics import sanitized, topic_of
+from deltaforge.envelopes.values import Rendering, rendering
+from deltaforge.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deltaforge.envelopes.base import EncoderSpec
+    from deltaforge.model import Lsn, Relation
+
+IDENTIFIER = "__dbz__physicalTableIdentifier"
+CONVERSION_ERRORS = (ValueError, ArithmeticError, KeyError, IndexError)
+"""What a converter may raise for a value that its type rules forbid."""
+
+
+class PlanColumn(msgspec.Struct, frozen=True):
+    """One column that appears in the records."""
+
+    index: int
+    name: str
+    label: str
+    """`"name":` as wire text."""
+    rendering: Rendering
+    null: str
+    """JSON for NULL."""
+    identity: bool
+
+
+class Plan:
+    """Columns, key, topic and constants of one table."""
+
+    def __init__(self, relation: Relation, spec: EncoderSpec) -> None:
+        self.relation = relation
+        self.count = len(relation.columns)
+        columns: list[PlanColumn] = []
+        omitted: list[str] = []
+        for index, column in enumerate(relation.columns):
+            found = rendering(column.type, column.modifier, spec.placeholder)
+            if found is None:
+                omitted.append(column.name)
+                continue
+            label = quote(wire(column.name)) + ":"
+            null = null_json(column, found)
+            columns.append(PlanColumn(index, column.name, label, found, null, column.identity))
+        self.columns = tuple(columns)
+        self.omitted = tuple(omitted)
+        """Names of columns whose type has no JSON form."""
+        by_index = {column.index: column for column in columns}
+        self.key_columns = tuple(by_index[index] for index in relation.key if index in by_index)
+        self.topic = topic_of(spec, relation)
+        physical = sanitized(f"{spec.topic_prefix}.{relation.schema}.{relation.table}")
+        self.key_end = f',"{IDENTIFIER}":{quote(physical)}}}' if spec.add_table_identifier else "}"
+        self.schema_json = quote(wire(relation.schema))
+        self.table_json = quote(wire(relation.table))
+
+    def row(self, fields: Sequence[Field]) -> str:
+        """The JSON object of one row. Raises one of CONVERSION_ERRORS."""
+        out = []
+        for column in self.columns:
+            field = fields[column.index]
+            if field is None:
+                out.append(column.label + column.null)
+            elif field is UNSENT:
+                out.append(column.label + column.rendering.unavailable)
+            else:
+                out.append(column.label + column.rendering.convert(field))
+        return f"{{{','.join(out)}}}"
+
+    def key(self, fields: Sequence[Field]) -> str | None:
+        """The inside of the key object, without braces and identifier; None for a table without a key."""
+        out = []
+        for column in self.key_columns:
+            field = fields[column.index]
+            if field is None:
+                out.append(column.label + column.null)
+            elif field is UNSENT:
+                out.append(column.label + column.rendering.unavailable)
+            else:
+                out.append(column.label + column.rendering.convert(field))
+        return ",".join(out) if out else None
+
+    def blame(self, fields: Sequence[Field], lsn: Lsn) -> OperatorError | None:
+        """Find the value that cannot be written and say where it is, without saying what it is."""
+        for column in self.columns:
+            field = fields[column.index]
+            if not isinstance(field, str):
+                continue
+            try:
+                column.rendering.convert(field)
+            except CONVERSION_ERRORS:
+                relation = self.relation
+                kind = relation.columns[column.index].type.name
+                return OperatorError(
+                    f'column "{column.name}" ({kind}) of {relation.schema}.{relation.table} holds, in the change at '
+                    f"{lsn}, a value that has no form in Debezium's JSON",
+                    hint="NaN and infinity in numeric and infinite intervals are such values: take the table or the "
+                    "column out of the publication for this change, and keep such values out with a CHECK constraint",
+                )
+        return None
