@@ -33,7 +33,7 @@ START_S = 120.0
 STOP_S = 20.0
 TOOL_S = 120.0
 # The serial collector and the first compiler only: a broker that lives for minutes starts a second sooner.
-_FAST_START = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto")
+_FAST_START = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 _QUIET = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=error",)
 _LOGGED = ("-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS")
 
@@ -188,7 +188,7 @@ class KafkaCluster:
     def stop_node(self, node_id: int, *, grace_s: float = STOP_S) -> None:
         """Stop one node in good order, with SIGKILL when that takes too long."""
         node = self.node(node_id)
-        if node.process is not None and node.process.running:
+        if node.process is not None:
             node.process.stop(signal.SIGTERM, grace_s)
         node.process = None
 

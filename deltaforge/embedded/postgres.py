@@ -140,7 +140,7 @@ class PostgresServer:
 
     def stop(self, *, immediate: bool = False, grace_s: float = 30.0) -> None:
         """Stop with a checkpoint (fast) or without one (immediate: crash recovery at the next start)."""
-        if self._process is not None and self._process.running:
+        if self._process is not None:
             self._process.stop(signal.SIGQUIT if immediate else signal.SIGINT, grace_s)
         self._process = None
 

@@ -71,7 +71,10 @@ class ServerProcess:
     @property
     def running(self) -> bool:
         """Whether the server lives."""
-        return self._guard.poll() is None
+        if self._guard.poll() is None:
+            return True
+        self._close()
+        return False
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the server; nothing happens when it has ended."""
