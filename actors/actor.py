@@ -2,9 +2,9 @@
 
 An actor is any `async def run(ctx: ActorContext) -> None`. One context lives as long as one start.
 
-Rule 1: one clock, Trio's, and one scope per start; its deadline is the start limit first, the stall limit after.
-Rule 2: inside `waiting` there is no deadline: a server that is away is no hang.
-Rule 3: a beat moves the stall limit, never the start limit.
+Rule 1: one limit at a time, on Trio's clock: the time to start, then to the next beat, then the grace of a stop.
+Rule 2: inside `waiting` there is no limit: a server that is away is no hang.
+Rule 3: a beat moves the limit only between start and stop.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class ActorContext:
         self.attempt = attempt
         self.stopping = trio.Event()
         self.scope = trio.CancelScope()
+        self.limit = trio.CancelScope()
         self.cancelled_for: str | None = None
         self.emit = emit
         self.is_started = False
@@ -97,7 +98,7 @@ class ActorContext:
             self.waiting_since = trio.current_time()
         token = object()
         self._waits[token] = what
-        self.scope.deadline = math.inf
+        self._limit_at(math.inf)
         try:
             yield
         finally:
@@ -111,17 +112,26 @@ class ActorContext:
         For fault injection and for owners who know that the child is beyond help.
         """
         self.cancelled_for = reason
-        self.scope.cancel(reason=reason)
+        self.limit.cancel(reason=reason)
+
+    def ask_to_stop(self, cancel_at: float) -> None:
+        """Set `stopping`; called by the supervisor. A later call may shorten the grace, never lengthen it."""
+        self.limit.deadline = min(cancel_at, self.limit.deadline) if self.stopping.is_set() else cancel_at
+        self.stopping.set()
 
     def arm(self) -> None:
-        """Start the start limit; called when the child's task begins."""
+        """Begin the time to start; called when the child's task begins."""
         _current.set(self)
         self._rearm()
 
     def _rearm(self) -> None:
         self.silent_since = trio.current_time()
         limit_s = self._stall_after_s if self.is_started else self._start_within_s
-        self.scope.deadline = self.silent_since + limit_s
+        self._limit_at(math.inf if self._waits else self.silent_since + limit_s)
+
+    def _limit_at(self, deadline: float) -> None:
+        if not self.stopping.is_set():
+            self.limit.deadline = deadline
 
 
 _current: ContextVar[ActorContext | None] = ContextVar("actors_current", default=None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Ordered(Protocol):
     """Anything that knows whether it is greater than another of its kind."""
 
-    def __gt__(self, other: Any, /) -> bool: ...
+    def __gt__(self, other: Any, /) -> bool: ...  # noqa: ANN401 - its own kind, which a Protocol cannot say
 
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""One child of a supervisor: its state over all starts, and the running of one start.
+"""What a supervisor works with: a child over all its starts, one start, and a job for several children.
 
 Private to the supervisor, which alone decides; nothing here starts, stops or counts by itself.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from .errors import StallDetected, StartTimedOut, UnexpectedCancellation, error_
 from .exits import Exit, ExitKind, classify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .actor import ActorContext
     from .spec import ChildSpec
@@ -103,19 +104,39 @@ class Child:
         )
 
 
+class Job:
+    """A group of children to stop, let rest, and start in order.
+
+    Attributes:
+      left: members that are not ready yet, in start order.
+      after: jobs it has taken over from, to be waited for.
+    """
+
+    def __init__(self, children: Iterable[Child], delay_s: float, *, counted: bool, after: Sequence[Job]) -> None:
+        self.left = deque(children)
+        self.delay_s = delay_s
+        self.counted = counted
+        self.after = after
+        self.scope = trio.CancelScope()
+        self.done = trio.Event()
+
+    def overlaps(self, group: Sequence[Child]) -> bool:
+        """Whether it still has to do with a child of that group."""
+        return not self.scope.cancel_called and any(child in group for child in self.left)
+
+
 class Run:
     """One start of a child, from its first step to its last."""
 
-    def __init__(self, ctx: ActorContext, started_at: float) -> None:
+    def __init__(self, ctx: ActorContext, began_at: float) -> None:
         self.ctx = ctx
-        self.began_at = started_at
+        self.began_at = began_at
         self.ready_at = math.inf
         self.settled = trio.Event()
         self.finished = trio.Event()
-        self.task: trio.lowlevel.Task | None = None
         self.stop_asked_at = math.inf
-        self.cancel_at = math.inf
-        self.stack = ""
+        self.silent_s = 0.0
+        self._task: trio.lowlevel.Task | None = None
 
     @property
     def stop_asked(self) -> bool:
@@ -123,42 +144,34 @@ class Run:
         return self.ctx.stopping.is_set()
 
     def ask_to_stop(self, grace_s: float) -> None:
-        """Set `ctx.stopping`; a second, shorter grace counts, a longer one does not."""
+        """Give the actor `grace_s` seconds to end by itself."""
         now = trio.current_time()
         self.stop_asked_at = min(self.stop_asked_at, now)
-        self.cancel_at = min(self.cancel_at, now + grace_s)
-        self.ctx.stopping.set()
+        self.ctx.ask_to_stop(now + grace_s)
+
+    def why_cancelled(self) -> str:
+        """For `scope.cancel(reason=...)`."""
+        if self.stop_asked:
+            return f"{self.ctx.path}: its grace is over"
+        return f"{self.ctx.path}: {self.ctx.cancelled_for or 'silent for too long'}"
+
+    def stack(self) -> str:
+        """Where the child and all tasks below it are, innermost call last."""
+        return "" if self._task is None else "".join(_stack_lines(self._task))
 
     async def execute(self, spec: ChildSpec) -> Exit:
         """Run the actor to its end and say how it ended; only what is no Exception passes."""
-        self.task = trio.lowlevel.current_task()
+        self._task = trio.lowlevel.current_task()
         self.ctx.arm()
+        await trio.lowlevel.checkpoint()
         error: Exception | None = None
+        stray = _StrayCancelled()
         try:
-            with self.ctx.scope:
-                await self._run_noting_the_stack(spec)
-        except trio.Cancelled:  # noqa: ASYNC103 - see below
-            if trio.current_effective_deadline() == -math.inf:
-                raise
-            # Kept from an earlier cancellation and raised again where nothing is cancelled.
-            error = UnexpectedCancellation("a Cancelled was raised although nothing was cancelled")
+            with stray, self.ctx.scope:
+                await spec.run(self.ctx)
         except Exception as caught:
             error = caught
-        return self._exit(error)
-
-    async def _run_noting_the_stack(self, spec: ChildSpec) -> None:
-        try:
-            await spec.run(self.ctx)
-        except BaseException as error:
-            if self.timed_out:
-                self.stack = "".join(traceback.format_exception(error))
-            raise
-
-    @property
-    def timed_out(self) -> bool:
-        """Whether the start or stall limit, and nobody else, cancelled it."""
-        asked = self.stop_asked or self.ctx.cancelled_for is not None
-        return self.ctx.scope.cancel_called and not asked
+        return self._exit(stray.error or error)
 
     def _exit(self, error: Exception | None) -> Exit:
         if self.stop_asked:
@@ -168,26 +181,33 @@ class Run:
         return classify(error)
 
     def _cancellation(self) -> Exception:
-        if self.ctx.cancelled_for is not None:
+        if not self.silent_s:
             return UnexpectedCancellation(f"cancelled from outside: {self.ctx.cancelled_for}")
-        silent_s = trio.current_time() - self.ctx.silent_since
         if self.ctx.is_started:
-            return StallDetected(f"no beat for {silent_s:.3g} s, and it did not say what it waits for")
-        return StartTimedOut(f"ctx.started() not called within {silent_s:.3g} s")
+            return StallDetected(f"no beat for {self.silent_s:.3g} s, and it did not say what it waits for")
+        return StartTimedOut(f"ctx.started() not called within {self.silent_s:.3g} s")
 
 
-def stack_of(task: trio.lowlevel.Task) -> str:
-    """Where a task and all tasks below it are, innermost call last."""
-    lines: list[str] = []
-    for each in _tree(task):
-        lines.append(f"task {each.name}\n")
-        frames = traceback.StackSummary.extract(each.iter_await_frames())
-        lines.extend(frames.format())
-    return "".join(lines)
+class _StrayCancelled:
+    """Stops a Cancelled that was kept and raised again where nothing is cancelled.
+
+    Let through, it would end the whole tree without a trace of its origin.
+    """
+
+    error: Exception | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, tb: object) -> bool:
+        if isinstance(error, trio.Cancelled) and trio.current_effective_deadline() > -math.inf:
+            self.error = UnexpectedCancellation("it raised Cancelled although nothing was cancelled")
+        return self.error is not None
 
 
-def _tree(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
-    yield task
+def _stack_lines(task: trio.lowlevel.Task) -> Iterator[str]:
+    yield f"task {task.name}\n"
+    yield from traceback.StackSummary.extract(task.iter_await_frames()).format()
     for nursery in task.child_nurseries:
         for below in nursery.child_tasks:
-            yield from _tree(below)
+            yield from _stack_lines(below)

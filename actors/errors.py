@@ -1,13 +1,13 @@
 """Every exception of the library, and whose fault each one is.
 
-    ActorsError
-    +-- SpecError                   you described a tree that cannot work
-    +-- Shutdown, Retry, Escalate   an actor raises these to say how it ends
-    +-- RestartIntensityExceeded    a child failed more often than its supervisor allows
-    +-- StartFailed                 a child could not be started for the first time
-    +-- UnexpectedReturn            a child that must not return did
-    +-- UnexpectedCancellation      somebody other than its supervisor cancelled a child
-    +-- StartTimedOut, StallDetected  a child was silent for too long
+ActorsError
++-- SpecError                   you described a tree that cannot work
++-- Shutdown, Retry, Escalate   an actor raises these to say how it ends
++-- RestartIntensityExceeded    a child failed more often than its supervisor allows
++-- StartFailed                 a child could not be started for the first time
++-- UnexpectedReturn            a child that must not return did
++-- UnexpectedCancellation      somebody other than its supervisor cancelled a child
++-- StartTimedOut, StallDetected  a child was silent for too long
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class SpecError(ActorsError, ValueError):
     """A specification contradicts itself; raised where it is written, never later."""
 
 
-class Shutdown(ActorsError):  # noqa: N818
+class Shutdown(ActorsError):
     """Raised by an actor to end normally from deep inside its own code."""
 
 
-class Retry(ActorsError):  # noqa: N818
+class Retry(ActorsError):
     """Raised by an actor to be started again for a cause that is not its fault.
 
     A server that is away, or a wanted rewind. Never counted as a failure.
@@ -43,7 +43,7 @@ class Retry(ActorsError):  # noqa: N818
         self.reason = reason
 
 
-class Escalate(ActorsError):  # noqa: N818
+class Escalate(ActorsError):
     """Raised by an actor for an error that no restart can cure.
 
     Skips every restart window on the way up. The root, or the first ancestor that

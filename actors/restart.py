@@ -18,9 +18,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
 
 from .exits import Exit, ExitKind
-from .spec import ChildSpec, Restart
+from .spec import ChildSpec, Restart, Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+M = TypeVar("M")
 
 
 class Action(Enum):
@@ -81,8 +87,7 @@ def decide(exit: Exit, spec: ChildSpec, window: RestartWindow, now: float, *, fa
       now: seconds on the supervisor's clock.
       failures: counted failures of this child in a row before this one.
     """
-    temporary = spec.restart is Restart.TEMPORARY
-    if temporary:
+    if spec.restart is Restart.TEMPORARY:
         return Decision(Action.DROP, window)
     match exit.kind:
         case ExitKind.ESCALATED:
@@ -95,6 +100,17 @@ def decide(exit: Exit, spec: ChildSpec, window: RestartWindow, now: float, *, fa
             return Decision(Action.DROP, window)
         case _:
             return _count(spec, window.add(now), failures)
+
+
+def group_of(strategy: Strategy, children: Sequence[M], failed: M) -> Sequence[M]:
+    """Who is restarted together with a failed child, itself included, in start order."""
+    match strategy:
+        case Strategy.ONE_FOR_ONE:
+            return [failed]
+        case Strategy.REST_FOR_ONE:
+            return children[children.index(failed) :]
+        case Strategy.ONE_FOR_ALL:
+            return children
 
 
 def _count(spec: ChildSpec, window: RestartWindow, failures: int) -> Decision:

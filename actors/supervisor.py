@@ -1,7 +1,8 @@
 """Start, watch, restart and stop children as their specifications say.
 
-Theory of operation. Three kinds of tasks: `run`, which the outside may cancel; one task per living
-child; one task per *job*. A job stops a group of children in reverse order, waits, and starts them in
+Theory of operation. Four kinds of tasks: `run`, which the outside may cancel; one task per living child
+and one that guards it; one task per *job*. A guard waits for the end of the child's limit (start, stall
+or grace) and cancels it then. A job stops a group of children in reverse order, waits, and starts them in
 order; the first start is a job too. Children and jobs live in a nursery behind a shield, so that a
 cancelled supervisor can still stop its children one by one.
 
@@ -15,51 +16,27 @@ Rule 6: jobs are spawned by `run` only, so no child inherits another child's con
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
 from . import events
 from .actor import ActorContext
-from .child import Child, ChildStatistics, Run, SupervisorStatistics, stack_of
-from .errors import ActorsError, Escalate, RestartIntensityExceeded, StartFailed, UnexpectedReturn
-from .exits import Exit, ExitKind, classify, find_escalate
-from .restart import Action, Decision, RestartWindow, decide
-from .spec import INFINITY, AutoShutdown, Backoff, ChildSpec, Kind, Restart, Strategy, SupervisorSpec, check_id
+from .child import Child, ChildStatistics, Job, Run, State, SupervisorStatistics
+from .errors import ActorsError, UnexpectedReturn
+from .exits import Exit, ExitKind
+from .ledger import Ledger, Rng, Verdict
+from .reports import Reporter
+from .restart import Action, group_of
+from .spec import INFINITY, AutoShutdown, Backoff, ChildSpec, Kind, Restart, SupervisorSpec, check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-_log = logging.getLogger(__name__)
+    from collections.abc import Callable, Sequence
 
 # A cancelled child needs no more than a few schedule points, so a second means a shield or a thread.
 _REPORT_AFTER_S = 1.0
-# Tracebacks keep frames alive; more than this many do not make an escalation clearer.
-_MOST_CAUSES = 16
-
-
-class Rng(Protocol):
-    """The one thing asked of a random generator; `random.Random` has it."""
-
-    def uniform(self, a: float, b: float, /) -> float: ...
-
-
-class _Job:
-    """A group of children to stop, let rest, and start in order."""
-
-    def __init__(self, children: Iterable[Child], delay_s: float, counted: bool, after: Sequence[_Job]) -> None:
-        self.left = deque(children)
-        self.delay_s = delay_s
-        self.counted = counted
-        self.after = after
-        self.scope = trio.CancelScope()
-        self.done = trio.Event()
-
-    def overlaps(self, group: Sequence[Child]) -> bool:
-        return not self.scope.cancel_called and any(child in group for child in self.left)
 
 
 class Supervisor:
@@ -94,7 +71,6 @@ class Supervisor:
         spec.check_children(children)
         self.id = id
         self.spec = spec
-        self.path = id
         self._specs = tuple(children)
         self._on_event = on_event
         self._rng: Rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
@@ -123,15 +99,16 @@ class Supervisor:
         self._reset(ctx)
         try:
             async with trio.open_nursery() as outer:
-                self._nursery = await outer.start(self._shelter)
+                outer.start_soon(self._shelter)
                 try:
+                    await self._sheltered.wait()
                     if ctx is not None:
                         outer.start_soon(self._relay_stop, ctx)
                     await self._serve()
                 finally:
                     # No time limit: every child has its own, and who outlives it is reported.
                     with trio.CancelScope(shield=True):
-                        await self._stop_all()  # noqa: ASYNC102
+                        await self._stop_all()
                     outer.cancel_scope.cancel(reason=f"supervisor {self.path} has ended")
         finally:
             self._running = self._told = self._for_good = False
@@ -154,7 +131,7 @@ class Supervisor:
     @property
     def shutdown_budget_s(self) -> float:
         """Longest ordered stop in seconds if every child uses up its grace; a cancelled child may add to it."""
-        return sum(_grace(spec) for spec in self._specs)
+        return sum(_grace_s(spec) for spec in self._specs)
 
     def statistics(self) -> SupervisorStatistics:
         """A snapshot of the whole tree below; no awaits, so it is one moment."""
@@ -197,23 +174,23 @@ class Supervisor:
     # -- the supervisor's own tasks
 
     def _reset(self, ctx: ActorContext | None) -> None:
-        limits = (self.spec.intensity or 0, self.spec.max_consecutive or 0)
         self._ctx = ctx
+        self.path = self.id if ctx is None else ctx.path
         self._children = [Child(spec) for spec in self._specs]
-        self._window = RestartWindow(self.spec.intensity, self.spec.period_s, self.spec.max_consecutive)
-        self._causes: deque[Exception] = deque(maxlen=min(max(limits) + 1, _MOST_CAUSES))
+        self._ledger = Ledger(self.path, self.spec, self._rng)
+        self._reporter = Reporter(self.path, ctx, self._on_event, self._clock)
         self._failure: Exception | None = None
-        self._jobs: set[_Job] = set()
-        self._pending: deque[_Job] = deque()
+        self._jobs: set[Job] = set()
+        self._pending: deque[Job] = deque()
+        self._sheltered = trio.Event()
         self._ended = trio.Event()
         if ctx is not None:
-            self.path = ctx.path
             ctx.subtree = self._snapshot
 
-    async def _shelter(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    async def _shelter(self) -> None:
         with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                task_status.started(nursery)
+            async with trio.open_nursery() as self._nursery:
+                self._sheltered.set()
                 await self._ended.wait()
 
     async def _relay_stop(self, ctx: ActorContext) -> None:
@@ -221,6 +198,7 @@ class Supervisor:
         self._tell()
 
     async def _serve(self) -> None:
+        await trio.lowlevel.checkpoint()
         for child in self._children:
             child.move("starting", self._clock())
         if self._ctx is not None and self._ready_at_once:
@@ -236,6 +214,7 @@ class Supervisor:
     async def _stop_all(self) -> None:
         self._told = True
         self._for_good = self._for_good or (self._ctx is None and self._failure is None)
+        await trio.lowlevel.checkpoint()
         self._jobs.difference_update(self._pending)
         for job in list(self._jobs):
             job.scope.cancel(reason=f"supervisor {self.path} stops")
@@ -251,10 +230,6 @@ class Supervisor:
         self._told = True
         self._wake.set()
 
-    def _fail(self, error: Exception) -> None:
-        self._failure = error
-        self._tell()
-
     def _settle(self) -> None:
         if self._ctx is not None and not self._told and all(child.settled for child in self._children):
             self._ctx.started()
@@ -267,12 +242,12 @@ class Supervisor:
         for job in met:
             job.scope.cancel(reason="taken over by the restart of a group")
         counted = counted or any(job.counted for job in met)
-        job = _Job([child for child in self._children if child in members], delay_s, counted, met)
+        job = Job([child for child in self._children if child in members], delay_s, counted=counted, after=met)
         self._jobs.add(job)
         self._pending.append(job)
         self._wake.set()
 
-    async def _work(self, job: _Job) -> None:
+    async def _work(self, job: Job) -> None:
         try:
             with job.scope:
                 for earlier in job.after:
@@ -289,20 +264,21 @@ class Supervisor:
             self._jobs.discard(job)
             job.done.set()
 
-    async def _stop_group(self, job: _Job) -> None:
+    async def _stop_group(self, job: Job) -> None:
+        await trio.lowlevel.checkpoint()
         for child in reversed(job.left):
             if child.alive:
                 grace_s = child.spec.sibling_shutdown_s
                 await self._stop_child(child, child.spec.shutdown_s if grace_s is None else grace_s)
             if child.run is None:
                 continue
-            if decide(Exit(ExitKind.STOPPED), child.spec, self._window, 0.0).action is Action.DROP:
-                self._drop(child)
+            if child.spec.restart is Restart.TEMPORARY:
+                self._drop(child, child.state)
             else:
                 child.move("backoff", self._clock())
         job.left = deque(child for child in job.left if not child.dropped)
 
-    async def _launch(self, child: Child, job: _Job) -> bool:
+    async def _launch(self, child: Child, job: Job) -> bool:
         """Start a child and wait until it is ready; False when it ended before that."""
         if child.run is not None:
             child.restarts += job.counted
@@ -315,32 +291,21 @@ class Supervisor:
             stall_after_s=child.spec.stall_after_s,
             on_started=lambda: self._started(child, run, job),
             draining=lambda: self.draining,
-            emit=self._emit,
+            emit=self._reporter.send,
         )
         run = child.run = Run(ctx, self._clock())
         child.attempts += 1
         child.move("starting", self._clock())
         self._nursery.start_soon(self._live, child, run, name=ctx.path)
+        self._nursery.start_soon(self._guard, child, run, name=f"{ctx.path} (guard)")
         await run.settled.wait()
         return ctx.is_started or child.dropped
 
     async def _stop_child(self, child: Child, grace_s: float) -> None:
         assert child.run is not None
-        run = child.run
-        run.ask_to_stop(grace_s)
+        child.run.ask_to_stop(grace_s)
         child.move("stopping", self._clock())
-        with trio.move_on_at(run.cancel_at):
-            await run.finished.wait()
-        if run.finished.is_set():
-            return
-        run.ctx.scope.cancel(reason=f"{run.ctx.path}: grace of {grace_s:g} s is over")
-        with trio.move_on_after(_REPORT_AFTER_S):
-            await run.finished.wait()
-        if not run.finished.is_set():
-            assert run.task is not None
-            waited_s = trio.current_time() - run.cancel_at
-            self._say(events.StopTimedOut, child, waited_s=waited_s, stack=stack_of(run.task))
-            await run.finished.wait()
+        await child.run.finished.wait()
 
     # -- the life of a child
 
@@ -352,7 +317,24 @@ class Supervisor:
             run.finished.set()
             run.settled.set()
 
-    def _started(self, child: Child, run: Run, job: _Job) -> None:
+    async def _guard(self, child: Child, run: Run) -> None:
+        """Cancel a child when its limit is over, and report it when even that does not end it."""
+        with run.ctx.limit:
+            await run.finished.wait()
+            return
+        if not run.stop_asked and run.ctx.cancelled_for is None:
+            run.silent_s = trio.current_time() - run.ctx.silent_since
+            self._reporter.say(events.Stalled, child, silent_s=run.silent_s, stack=run.stack())
+        child.move("stopping", self._clock())
+        run.ctx.scope.cancel(reason=run.why_cancelled())
+        cancelled_at = trio.current_time()
+        with trio.move_on_after(_REPORT_AFTER_S):
+            await run.finished.wait()
+            return
+        waited_s = trio.current_time() - cancelled_at
+        self._reporter.say(events.StopTimedOut, child, waited_s=waited_s, stack=run.stack())
+
+    def _started(self, child: Child, run: Run, job: Job) -> None:
         now = self._clock()
         run.ready_at = now
         child.was_ready = True
@@ -361,93 +343,41 @@ class Supervisor:
         if job.left and job.left[0] is child:
             job.left.popleft()
         run.settled.set()
-        self._say(events.ChildStarted, child, attempt=run.ctx.attempt, took_s=now - run.began_at)
+        self._reporter.say(events.ChildStarted, child, attempt=run.ctx.attempt, took_s=now - run.began_at)
         self._settle()
 
     def _exited(self, child: Child, run: Run, exit: Exit) -> None:
         now = self._clock()
         stop_is_on = run.stop_asked or self._told or self.draining
         if exit.kind is ExitKind.RETURNED and child.spec.return_is_crash and not stop_is_on:
-            exit = Exit(ExitKind.CRASHED, UnexpectedReturn("returned although no stop was on"))
-        if run.timed_out and exit.kind is ExitKind.CRASHED:
-            silent_s = trio.current_time() - run.ctx.silent_since
-            self._say(events.Stalled, child, silent_s=silent_s, stack=run.stack)
-        self._note(child, run, exit, now)
+            exit = Exit(ExitKind.CRASHED, UnexpectedReturn("it returned although no stop was on"))
+        self._reporter.ended(child, run, exit)
         if stop_is_on:
             return
-        if now - run.ready_at >= child.spec.backoff.reset_after_s:
-            child.failures = 0
-        decision = decide(exit, child.spec, self._window, now, failures=child.failures)
-        if not child.was_ready and self._refuse_start(child, exit, decision):
-            return
-        self._window = decision.window
-        if decision.counted:
-            child.failures += 1
-            self._causes.append(_cause(exit))
-        self._act(child, exit, decision)
-
-    def _note(self, child: Child, run: Run, exit: Exit, now: float) -> None:
-        """Bring state, last error and the hook up to date with an exit."""
-        error = exit.error
-        cleanup_failed = error is not None and classify(error).kind in (ExitKind.CRASHED, ExitKind.ESCALATED)
-        child.move("failed" if cleanup_failed else "stopped", now)
-        child.error = error or child.error
-        match exit.kind:
-            case ExitKind.RETURNED | ExitKind.SHUTDOWN:
-                self._say(events.ChildExited, child, reason=exit.kind.value)
-            case ExitKind.RETRY:
-                self._say(events.ChildRetrying, child, reason=str(error))
-            case ExitKind.STOPPED:
-                took_s = trio.current_time() - run.stop_asked_at
-                cancelled = run.ctx.scope.cancelled_caught
-                self._say(events.ChildStopped, child, took_s=took_s, cancelled=cancelled, error=error)
-            case _:
-                self._say(events.ChildCrashed, child, error=error)
-
-    def _refuse_start(self, child: Child, exit: Exit, decision: Decision) -> bool:
-        """Fail the supervisor for a first start that failed; a Retry and a normal end are no failures."""
-        if exit.kind is ExitKind.ESCALATED:
-            error: Exception = Escalate(find_escalate(_cause(exit)).cause)
-        elif decision.counted or exit.kind in (ExitKind.CRASHED, ExitKind.RETRY) and decision.action is Action.DROP:
-            error = StartFailed(f"{self.path}/{child.spec.id}", _cause(exit))
-        else:
-            return False
-        child.move("failed", self._clock())
-        self._say(events.Escalated, child, error=error)
-        self._fail(error)
-        return True
-
-    def _act(self, child: Child, exit: Exit, decision: Decision) -> None:
-        match decision.action:
+        verdict = self._ledger.judge(child, exit, now, now - run.ready_at)
+        match verdict.action:
             case Action.RESTART:
-                jitter_s = self._rng.uniform(0.0, decision.jitter_s) if decision.jitter_s else 0.0
-                delay_s = decision.delay_s + jitter_s
-                group = self._group(child)
-                child.move("backoff", self._clock())
-                ids = tuple(member.spec.id for member in group)
-                self._say(events.ChildRestarting, child, delay_s=delay_s, counted=decision.counted, group=ids)
-                self._schedule(group, delay_s, counted=decision.counted)
+                self._restart(child, verdict)
             case Action.DROP:
-                self._drop(child)
+                self._drop(child, "failed" if exit.kind is ExitKind.RETRY else child.state)
                 self._auto_shutdown(child)
             case Action.ESCALATE:
-                error = self._giving_up(child, exit, decision)
-                child.move("failed", self._clock())
-                self._say(events.Escalated, child, error=error)
-                self._fail(error)
+                child.move("failed", now)
+                self._reporter.say(events.Escalated, child, error=verdict.error)
+                self._failure = verdict.error
+                self._tell()
 
-    def _group(self, child: Child) -> list[Child]:
-        match self.spec.strategy:
-            case Strategy.ONE_FOR_ONE:
-                group = [child]
-            case Strategy.ONE_FOR_ALL:
-                group = self._children
-            case Strategy.REST_FOR_ONE:
-                group = self._children[self._children.index(child) :]
-        return [member for member in group if not member.dropped]
+    def _restart(self, child: Child, verdict: Verdict) -> None:
+        group = [member for member in group_of(self.spec.strategy, self._children, child) if not member.dropped]
+        ids = tuple(member.spec.id for member in group)
+        child.move("backoff", self._clock())
+        values = {"delay_s": verdict.delay_s, "counted": verdict.counted, "group": ids}
+        self._reporter.say(events.ChildRestarting, child, **values)
+        self._schedule(group, verdict.delay_s, counted=verdict.counted)
 
-    def _drop(self, child: Child) -> None:
+    def _drop(self, child: Child, state: State) -> None:
         child.dropped = True
+        child.move(state, self._clock())
         self._settle()
 
     def _auto_shutdown(self, child: Child) -> None:
@@ -456,37 +386,13 @@ class Supervisor:
         left = any(other.spec.significant and not other.dropped for other in self._children)
         if self.spec.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT and left:
             return
-        self._say(events.AutoShutdownTriggered, child)
+        self._reporter.say(events.AutoShutdownTriggered, child)
         self.stop()
-
-    def _giving_up(self, child: Child, exit: Exit, decision: Decision) -> Exception:
-        if exit.kind is ExitKind.ESCALATED:
-            return Escalate(find_escalate(_cause(exit)).cause)
-        causes = ExceptionGroup(f"last failures below {self.path}", list(self._causes))
-        return RestartIntensityExceeded(f"{self.path}/{child.spec.id}", causes, decision.limit)
 
     def _snapshot(self) -> tuple[ChildStatistics, ...]:
         return tuple(child.statistics() for child in self._children)
 
-    def _say(self, kind: Callable[..., events.Event], child: Child, **values: object) -> None:
-        self._emit(kind(supervisor=self.path, child=child.spec.id, at=self._clock(), **values))
 
-    def _emit(self, event: events.Event) -> None:
-        if self._on_event is None:
-            if self._ctx is not None:
-                self._ctx.emit(event)
-            return
-        try:
-            self._on_event(event)
-        except Exception:
-            # A broken log line must not take the tree down.
-            _log.exception("the event hook of supervisor %s failed", self.path)
-
-
-def _cause(exit: Exit) -> Exception:
-    return exit.error or UnexpectedReturn("returned, but it is PERMANENT")
-
-
-def _grace(spec: ChildSpec) -> float:
+def _grace_s(spec: ChildSpec) -> float:
     owner = getattr(spec.run, "__self__", None)
     return min(spec.shutdown_s, owner.shutdown_budget_s) if isinstance(owner, Supervisor) else spec.shutdown_s

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import trio
 
-from .actor import ActorContext
 from .events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+
+    from hypothesis.strategies import SearchStrategy
+
+    from .actor import ActorContext
 
 E = TypeVar("E", bound=Event)
 
@@ -105,7 +108,7 @@ class ScriptedActor:
         finally:
             if step.cleanup_s:
                 with trio.CancelScope(shield=True):
-                    await trio.sleep(step.cleanup_s)  # noqa: ASYNC102 - a stubborn actor is the point
+                    await trio.sleep(step.cleanup_s)
             self.trace.append(("end", ctx.id))
 
 
@@ -120,7 +123,10 @@ async def _perform(step: Step, ctx: ActorContext) -> None:
         raise step.error
 
 
-def given_schedules(**strategies: Any) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., Awaitable[None]]]:
+AsyncTest = TypeVar("AsyncTest", bound="Callable[..., Awaitable[None]]")
+
+
+def given_schedules(**strategies: SearchStrategy[Any]) -> Callable[[AsyncTest], AsyncTest]:
     """`hypothesis.given` for concurrent properties: also varies the order in which Trio runs ready tasks.
 
     Plain `given` tries one schedule only; here the schedule is an input like any other, so it is replayed
@@ -129,11 +135,11 @@ def given_schedules(**strategies: Any) -> Callable[[Callable[..., Awaitable[None
     from hypothesis import given
     from hypothesis import strategies as st
 
-    def decorate(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    def decorate(test: AsyncTest) -> AsyncTest:
         @wraps(test)
-        async def scheduled(*args: Any, schedule: Any, **kwargs: Any) -> None:
+        async def scheduled(*args: object, schedule: object, **kwargs: object) -> None:
             await test(*args, **kwargs)
 
-        return given(schedule=st.random_module(), **strategies)(scheduled)  # type: ignore[return-value]
+        return cast("AsyncTest", given(schedule=st.random_module(), **strategies)(scheduled))
 
     return decorate

@@ -49,6 +49,7 @@ class LoopWatchdog:
 
     async def run(self, ctx: ActorContext | None = None) -> None:
         """Watch until stopped or cancelled."""
+        await trio.lowlevel.checkpoint()
         over = threading.Event()
         self._turned_at = time.monotonic()
         thread = threading.Thread(target=self._watch, args=(over,), name="loop-watchdog", daemon=True)
