@@ -1,0 +1,106 @@
+"""How we connect: keywords for libpq, settings that decide text output, addresses resolved without blocking.
+
+Rule 1: settings go into the startup packet; there they win over those of role and database.
+Rule 2: names are resolved by Trio and passed as hostaddr; `host` stays, for the certificate check.
+Rule 3: every address is an attempt with a deadline of its own, so that a dead first host does not hide the second.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from typing import TYPE_CHECKING
+
+import trio
+
+from deltaforge.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deltaforge.config.dsn import Dsn
+
+CONNECT_S = 10.0
+"""Deadline of one attempt, unless the DSN sets connect_timeout."""
+
+SETTINGS: Mapping[str, str] = {
+    "DateStyle": "ISO,MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+}
+"""Set in every session. The decoders rely on them."""
+
+# A peer that vanished without a word is noticed in 25 s idle, in 30 s with unacknowledged data.
+_KEEPALIVE = {
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+def attempts_keywords(dsn: Dsn, addresses: list[tuple[str, str, str]], application: str) -> list[dict[str, str]]:
+    """libpq keywords, secrets revealed, one set per (host, address, port). Hand them to libpq and nobody else."""
+    options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+    given = dsn.conninfo_keywords(reveal=True)
+    base = {**_KEEPALIVE, "application_name": application, **given, "options": options, "client_encoding": "UTF8"}
+    base.pop("load_balance_hosts", None)
+    attempts = []
+    for host, address, port in addresses:
+        one = {**base, "host": host, "port": port}
+        if address:
+            one["hostaddr"] = address
+        attempts.append(one)
+    return attempts
+
+
+async def resolve(dsn: Dsn) -> list[tuple[str, str, str]]:
+    """(host, address, port) in the order to try. The address of a Unix socket directory is empty.
+
+    Raises:
+      TransientError: no host name resolves.
+    """
+    hosts = dsn.host.split(",")
+    ports = dsn.port.split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    found: list[tuple[str, str, str]] = []
+    for host, port in zip(hosts, ports, strict=True):
+        port = port or "5432"
+        if host.startswith("/"):
+            found.append((host, "", port))
+            continue
+        name = host.removeprefix("[").removesuffix("]")
+        try:
+            answers = await trio.socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
+        except OSError:
+            continue
+        unique = dict.fromkeys(str(answer[4][0]) for answer in answers)
+        found += [(name, address, port) for address in unique]
+    if not found:
+        raise TransientError(f"cannot resolve {dsn.host}", hint="check the host name in the DSN and the name service")
+    if dsn.conninfo_keywords().get("load_balance_hosts") == "random":
+        random.shuffle(found)
+    return found
+
+
+def deadline(dsn: Dsn) -> float:
+    """Seconds one attempt may take. libpq's own connect_timeout only works in its blocking call."""
+    seconds = float(dsn.conninfo_keywords().get("connect_timeout", "0"))
+    return seconds or CONNECT_S
+
+
+def conninfo(keywords: Mapping[str, str]) -> bytes:
+    """libpq's keyword form, every value quoted."""
+    quoted = (f"{name}='{_escaped(value)}'" for name, value in keywords.items())
+    return " ".join(quoted).encode()
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
