@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deltaforge.failpoints import failpoint_async
-from deltaforge.model import Lease, Segment, WalChunk
+from deltaforge.model import Lease, LogicalMessage, Segment, TransactionPart, WalChunk
 from deltaforge.transactions.assembler import Assembler
 
 if TYPE_CHECKING:
@@ -30,8 +30,12 @@ class AssemblerActor:
         rewind: Cell[int],
     ) -> None:
         self._inbox, self._outbox, self._epoch, self._rewind = inbox, outbox, epoch, rewind
-        self.received_events = 0
+        self.epoch_events = 0
         """Events of the current epoch seen so far."""
+        self.events = 0
+        """Events seen since the process started, repeated ones included."""
+        self.commit_time_us = 0
+        """Commit time of the newest transaction, microseconds since 1970."""
 
     async def run(self, ctx: ActorContext) -> None:
         """Work until the inbox ends. Cancellation: the chunk in hand is lost; the next epoch brings it again."""
@@ -45,7 +49,7 @@ class AssemblerActor:
                 if item.epoch <= self._rewind.value:
                     continue
                 assembler.reset()
-                current, self.received_events = item.epoch, 0
+                current, self.epoch_events = item.epoch, 0
                 await self._outbox.send(item)
             elif item.epoch != current:
                 continue
@@ -54,6 +58,17 @@ class AssemblerActor:
                 current = 0
             else:
                 segment = assembler.feed(item)
-                self.received_events += sum(getattr(part, "events", 1) for part in segment.items)
+                self._count(segment)
                 await self._outbox.send(segment)
         self._outbox.close()
+
+    def _count(self, segment: Segment) -> None:
+        events = 0
+        for item in segment.items:
+            if isinstance(item, TransactionPart):
+                events += item.events
+                self.commit_time_us = item.commit_time_us
+            elif isinstance(item, LogicalMessage):
+                events += 1
+        self.epoch_events += events
+        self.events += events

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import msgspec
 import trio
 
 from actors import Escalate
@@ -18,6 +17,7 @@ from deltaforge.errors import DeltaforgeError, Fault, Refused
 from deltaforge.failpoints import failpoint_async
 from deltaforge.logs import get_logger
 from deltaforge.model import Lease, Lsn
+from deltaforge.sinks.base import SinkStatistics
 from deltaforge.sinks.kafka.epoch import Epoch
 from deltaforge.sinks.kafka.opening import LeaseLost, Opened, check_lease, go_on_from
 from deltaforge.sinks.kafka.producer import Doubt
@@ -25,6 +25,8 @@ from deltaforge.sinks.kafka.session import Session
 from deltaforge.sinks.kafka.topics import create_missing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from actors import ActorContext
     from deltaforge.sinks.kafka.wiring import KafkaWiring
 
@@ -33,20 +35,6 @@ _READ_MARGIN_S = 10.0
 """The broker looks for expired transactions every ten seconds."""
 
 log = get_logger("kafka")
-
-
-class SinkStatistics(msgspec.Struct, frozen=True):
-    """What the admin shows of a sink."""
-
-    state: str
-    detail: str
-    durable: Lsn
-    """Position: commit LSN of the newest durable event."""
-    flush_lsn: Lsn
-    events: int
-    """Events made durable by this process."""
-    commits: int
-    aborts: int
 
 
 class Memory:
@@ -81,6 +69,11 @@ class KafkaSinkActor:
         """A snapshot for the admin."""
         m = self._memory
         return SinkStatistics(self._state, self._detail, m.durable, m.flush, m.events, m.commits, m.aborts)
+
+    @property
+    def connection(self) -> Mapping[str, object]:
+        """librdkafka's settings of this sink's cluster."""
+        return self._w.data_properties
 
     @property
     def durable_events(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from deltaforge.envelopes.base import Encoded
+    from deltaforge.envelopes.base import Encoded, Headers
 
     OauthCallback = Callable[[str], tuple[str, float]]
 
@@ -224,7 +224,7 @@ class KafkaProducer:
             if done < len(rows):
                 await trio.sleep(_FULL_S)
 
-    def _hand_over(self, rows: list[tuple[str, bytes | None, bytes | None, int, object]], start: int) -> int:
+    def _hand_over(self, rows: Sequence[tuple[str, bytes | None, bytes | None, int, Headers | None]], start: int) -> int:
         produce = self._alive().produce
         done = start
         try:
@@ -232,7 +232,7 @@ class KafkaProducer:
                 if headers is None:
                     produce(topic, value, key, partition)
                 else:
-                    produce(topic, value, key, partition, headers=headers)
+                    produce(topic, value, key, partition, headers=cast("Any", headers))
                 done += 1
         except BufferError:
             pass

@@ -1,0 +1,334 @@
+"""Build the actors of one pipeline and the channels and cells between them."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from actors import Cell, Mailbox, WeightBudget
+from deltaforge.batcher.actor import BatcherActor
+from deltaforge.checkpoint.actor import CheckpointActor
+from deltaforge.checkpoint.record import encode as encode_record
+from deltaforge.checkpoint.topic import CheckpointTopic
+from deltaforge.config.schema import FileSinkConfig, KafkaSinkConfig, MemorySinkConfig
+from deltaforge.envelopes.base import make_encoder, spec_for
+from deltaforge.model import Batch, Confirm, Lease, Lsn, Receipt, Segment, WalChunk
+from deltaforge.monitor import Monitor, Sample
+from deltaforge.sinks.base import SinkWiring
+from deltaforge.sinks.file import FileSink
+from deltaforge.sinks.kafka.actor import KafkaSinkActor
+from deltaforge.sinks.kafka.client_conf import aws_region, build_client_conf
+from deltaforge.sinks.kafka.oauth import token_source
+from deltaforge.sinks.kafka.opening import Identity
+from deltaforge.sinks.kafka.topics import create_missing
+from deltaforge.sinks.kafka.wiring import KafkaWiring
+from deltaforge.sinks.memory import MemorySink
+from deltaforge.sinks.stdout import StdoutSink
+from deltaforge.source.faults import SlotExists
+from deltaforge.source.reader import ReaderActor
+from deltaforge.source.slot import create_slot, options_fingerprint
+from deltaforge.source.stream import Gate
+from deltaforge.startup import FirstStart
+from deltaforge.transactions.actor import AssemblerActor
+from deltaforge.transactions.assembler import split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from deltaforge.config.schema import Pipeline as PipelineConfig
+    from deltaforge.config.schema import Sink
+    from deltaforge.envelopes.base import Encoder
+    from deltaforge.metrics import PipelineMetrics
+    from deltaforge.runtime import RunOptions
+    from deltaforge.source.sql import ControlSession
+    from deltaforge.status import PipelineState
+
+BUDGET_BYTES = 32 * 1024 * 1024
+"""WAL bytes upstream plus encoded bytes in hand and in librdkafka, for each sink."""
+_CHUNKS, _SEGMENTS, _BATCHES = 4, 4, 4
+_DEBEZIUM_TOPIC = "${source.schema}.${source.table}"
+
+SinkActor = KafkaSinkActor | FileSink | StdoutSink | MemorySink
+
+
+class SinkUnit:
+    """One sink: its actor and its ends of the shared cells."""
+
+    def __init__(self, sink: Sink, pipeline: str) -> None:
+        self.id, self.config = sink.config.id, sink.config
+        self.type = type(sink).__struct_config__.tag
+        self.required = sink.config.required
+        self.inbox: Mailbox[Lease | Batch] = Mailbox(_BATCHES, name=f"batcher -> {self.id}")
+        self.gate: Cell[int] = Cell(0, name=f"gate of {self.id}")
+        self.receipts: Cell[Receipt | None] = Cell(None, name=f"receipts of {self.id}")
+        self.errors = 0
+        self.checkpoint: CheckpointTopic | None = None
+        self.actor: Any = None
+
+
+class Graph:
+    """Everything of one pipeline that survives the restart of an actor."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        metrics: PipelineMetrics,
+        options: RunOptions,
+        control: ControlSession,
+        *,
+        instance: str,
+    ) -> None:
+        self.config, self.metrics, self._options, self._control = config, metrics, options, control
+        self._instance = instance
+        source, batch = config.spec.source.config, config.spec.batch
+        self._fingerprint = options_fingerprint(source.publication)
+        self.epoch: Cell[int] = Cell(0, name="epoch")
+        self.rewind: Cell[int] = Cell(0, name="a rewind")
+        self.flush: Cell[Confirm] = Cell(Confirm(0, Lsn(0)), name="a confirmation")
+        self.chunks: Mailbox[Lease | WalChunk] = Mailbox(_CHUNKS, name="reader -> assembler")
+        self.segments: Mailbox[Lease | Segment] = Mailbox(_SEGMENTS, name="assembler -> batcher")
+        self.units = [SinkUnit(sink, config.metadata.name) for sink in config.spec.sinks]
+        self.budget = WeightBudget(BUDGET_BYTES * len(self.units), name="room in the byte budget")
+        self.reports: dict[str, tuple[str, str]] = {}
+        for unit in self.units:
+            unit.actor = self._sink(unit)
+        self.first_start = self._first_start()
+        self.checkpointer = CheckpointActor(
+            mode=config.spec.commit_policy.mode,
+            quorum=config.spec.commit_policy.quorum,
+            receipts={unit.id: unit.receipts for unit in self.units},
+            required={unit.id: unit.required for unit in self.units},
+            epoch=self.epoch,
+            flush=self.flush,
+        )
+        self.batcher = BatcherActor(
+            inbox=self.segments,
+            outboxes=[unit.inbox for unit in self.units],
+            settings=batch,
+            split=split,
+            epoch=self.epoch,
+            rewind=self.rewind,
+        )
+        self.assembler = AssemblerActor(
+            inbox=self.chunks, outbox=self.segments, epoch=self.epoch, rewind=self.rewind
+        )
+        self.reader = self._reader()
+        self.monitor = self._monitor()
+
+    # ---- parts
+
+    def _reader(self) -> ReaderActor:
+        source = self.config.spec.source.config
+        return ReaderActor(
+            dsn=source.dsn,
+            slot=source.slot,
+            publication=source.publication,
+            control=self._control,
+            prepare=self.first_start.prepare,
+            outbox=self.chunks,
+            budget=self.budget,
+            weight=len(self.units),
+            epoch=self.epoch,
+            rewind=self.rewind,
+            flush=self.flush,
+            gates=[Gate(unit.gate, required=self.needs(unit)) for unit in self.units],
+            report=self._reporter("reader"),
+        )
+
+    def _first_start(self) -> FirstStart:
+        source = self.config.spec.source.config
+        return FirstStart(
+            slot=source.slot,
+            publication=source.publication,
+            options=self._fingerprint,
+            instance=self._instance,
+            origins=[unit.checkpoint for unit in self.units if unit.checkpoint is not None],
+            make_slot=self._make_slot,
+            prepare_topics=self._prepare_topics,
+            patterns=source.tables,
+            adopt=self._adopt(),
+            accept_gap=self._options.accept_gap or Lsn(0),
+        )
+
+    def _adopt(self) -> Lsn:
+        """`--adopt-slot`, or a start_position that names an LSN, which says the same."""
+        if self._options.adopt_slot is not None:
+            return self._options.adopt_slot
+        start = self.config.spec.source.config.start_position
+        return Lsn.parse(start) if "/" in start else Lsn(0)
+
+    def _monitor(self) -> Monitor:
+        return Monitor(
+            metrics=self.metrics,
+            sample=self._sample,
+            sinks={unit.id: unit.actor for unit in self.units},
+            flushed=lambda sink: next(u.actor.statistics().flush_lsn for u in self.units if u.id == sink),
+            channels=self.channels(),
+            budget=self.budget,
+            slot=self._control.slot_state,
+        )
+
+    def channels(self) -> Sequence[Mailbox[Any]]:
+        """All channels, in the direction of the data."""
+        return [self.chunks, self.segments, *(unit.inbox for unit in self.units)]
+
+    def _sample(self) -> Sample:
+        assembler, reader = self.assembler, self.reader.statistics()
+        return Sample(
+            time.monotonic(),
+            self.epoch.value,
+            assembler.epoch_events,
+            assembler.commit_time_us,
+            assembler.events,
+            reader.bytes,
+            sum(unit.actor.statistics().events for unit in self.units),
+        )
+
+    # ---- sinks
+
+    def _sink(self, unit: SinkUnit) -> SinkActor:
+        if isinstance(unit.config, KafkaSinkConfig):
+            return self._kafka(unit, unit.config)
+        wiring = SinkWiring(
+            inbox=unit.inbox,
+            gate=unit.gate,
+            receipts=unit.receipts,
+            epoch=self.epoch,
+            rewind=self.rewind,
+            budget=self.budget,
+            encoder=self._encoder(unit, _DEBEZIUM_TOPIC),
+            metrics=self.metrics.sink(unit.id),
+            report=self._reporter(unit.id),
+        )
+        if isinstance(unit.config, FileSinkConfig):
+            return FileSink(wiring, path=unit.config.path)
+        if isinstance(unit.config, MemorySinkConfig):
+            return MemorySink(wiring)
+        return StdoutSink(wiring)
+
+    def _encoder(self, unit: SinkUnit, topic: str) -> Encoder:
+        envelope, metadata = unit.config.envelope, self.config.metadata
+        options = envelope.options
+        prefix = envelope.topic_prefix or metadata.name
+        return make_encoder(
+            spec_for(
+                topic=f"{prefix}.{topic}" if topic is _DEBEZIUM_TOPIC else topic,
+                topic_prefix=prefix,
+                database=self.config.spec.source.config.dsn.dbname,
+                tenant=metadata.tenant or "",
+                skipped_operations=options.skipped,
+                tombstones=options.tombstones_on_delete,
+                placeholder=options.unavailable_value_placeholder,
+                position_headers=getattr(unit.config, "position_headers", False),
+            )
+        )
+
+    def _kafka(self, unit: SinkUnit, config: KafkaSinkConfig) -> KafkaSinkActor:
+        name = f"{self.config.metadata.name}.{config.id}"
+        client = build_client_conf(config, transactional_id=f"deltaforge.{name}", aws_region=aws_region(os.environ))
+        data = client.reveal()
+        oauth = token_source(client.oauth)
+        connection: dict[str, object] = dict(client.reveal_connection())
+        if oauth is not None:
+            connection["oauth_cb"] = oauth
+        unit.checkpoint = CheckpointTopic(f"_deltaforge.{name}", connection, instance=self._instance)
+        return KafkaSinkActor(
+            KafkaWiring(
+                config=config,
+                batching=self.config.spec.batch,
+                inbox=unit.inbox,
+                gate=unit.gate,
+                receipts=unit.receipts,
+                epoch=self.epoch,
+                rewind=self.rewind,
+                budget=self.budget,
+                encoder=self._encoder(unit, "".join(_template_text(config))),
+                metrics=self.metrics.sink(unit.id),
+                report=self._reporter(unit.id),
+                checkpoint=unit.checkpoint,
+                identity=Identity(self.config.spec.source.config.publication, self._fingerprint, self._instance),
+                slot=self._control.slot_state,
+                encode_record=encode_record,
+                expected_topics=lambda: self._topics(config),
+                data_properties=data,
+                ledger_properties=data if config.exactly_once else client.reveal_checkpoint_producer(),
+                oauth=oauth,
+                transaction_timeout_s=client.transaction_timeout_ms / 1000,
+                retry_backoff_s=float(data.get("retry.backoff.ms", "100")) / 1000,
+                accept_gap=self._options.accept_gap or Lsn(0),
+                now_ns=time.time_ns,
+            )
+        )
+
+    # ---- what the first start asks for
+
+    async def _make_slot(self) -> Lsn | None:
+        source = self.config.spec.source.config
+        try:
+            return await create_slot(source.dsn, source.slot, failover=source.failover)
+        except SlotExists:
+            return None
+
+    def _topics_of(self, config: KafkaSinkConfig, tables: Sequence[str]) -> tuple[str, ...]:
+        database, tenant = self.config.spec.source.config.dsn.dbname, self.config.metadata.tenant or ""
+        split_names = (table.partition(".") for table in tables)
+        return tuple(
+            dict.fromkeys(
+                config.topic.render(schema=schema, table=table, database=database, tenant_id=tenant)
+                for schema, _, table in split_names
+            )
+        )
+
+    async def _topics(self, config: KafkaSinkConfig) -> tuple[str, ...]:
+        return self._topics_of(config, self.first_start.tables)
+
+    async def _prepare_topics(self, tables: Sequence[str]) -> str | None:
+        """Create missing data topics where the configuration says so; name one that the checkpoint topic may follow."""
+        like = None
+        for unit in self.units:
+            if isinstance(unit.config, KafkaSinkConfig):
+                topics = self._topics_of(unit.config, tables)
+                if unit.config.create_topics is not None:
+                    await create_missing(topics, unit.config.create_topics, unit.actor.connection)
+                like = like or next(iter(topics), None)
+        return like
+
+    # ---- judging
+
+    def needs(self, unit: SinkUnit) -> bool:
+        """Whether the commit policy waits for this sink."""
+        mode = self.config.spec.commit_policy.mode
+        return mode == "all" or (mode == "required" and unit.required)
+
+    def _reporter(self, who: str) -> Callable[[str, str], None]:
+        def report(state: str, detail: str) -> None:
+            self.reports[who] = (state, detail)
+
+        return report
+
+    def judge(self) -> tuple[PipelineState, str]:
+        """The pipeline's state, from what reader and sinks last said: the worst that matters."""
+        said = [(who, *self.reports.get(who, ("starting", ""))) for who in ("reader", *(u.id for u in self.units))]
+        for state, words in (("refused", "refused"), ("blocked", "blocked")):
+            for who, now, detail in said:
+                if now == words:
+                    return state, f"{who}: {detail}"  # type: ignore[return-value]
+        if said[0][1] == "standby":
+            return "standby", said[0][2]
+        for who, now, detail in said:
+            if now != "running":
+                return "starting", f"{who} is {now}" + (f": {detail}" if detail else "")
+        return "running", ""
+
+    async def aclose(self) -> None:
+        """Let connections to checkpoint topics go."""
+        for unit in self.units:
+            if unit.checkpoint is not None:
+                await unit.checkpoint.aclose()
+
+
+def _template_text(config: KafkaSinkConfig) -> list[str]:
+    return [f"${{{piece.text}}}" if piece.kind == "template" else piece.text for piece in config.topic.pieces]
+
+
