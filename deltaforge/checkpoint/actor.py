@@ -1,0 +1,70 @@
+"""The checkpointer: from the sinks' receipts to the one position that PostgreSQL is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from deltaforge.checkpoint.policy import combine
+from deltaforge.failpoints import failpoint_async
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actors import ActorContext, Cell
+    from deltaforge.model import Confirm, Receipt
+
+
+class CheckpointActor:
+    """Apply the commit policy whenever a sink has made something durable.
+
+    Owns: nothing; the truth is in the cells, and durable in the sinks.
+    Receives: the sinks' receipts and the current epoch, through cells.  Sends: Confirm, through a cell.
+    On stop: looks at the cells once more and ends.
+    On restart: looks at all cells and goes on; nothing is lost, because cells hold the latest value.
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: str,
+        quorum: int | None,
+        receipts: Mapping[str, Cell[Receipt | None]],
+        required: Mapping[str, bool],
+        epoch: Cell[int],
+        flush: Cell[Confirm],
+    ) -> None:
+        self._mode, self._quorum = mode, quorum
+        self._receipts, self._required = receipts, required
+        self._epoch, self._flush = epoch, flush
+
+    async def run(self, ctx: ActorContext) -> None:
+        """Work until stopped."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, ctx, self._epoch, self._epoch.version)
+            for cell in self._receipts.values():
+                nursery.start_soon(self._watch, ctx, cell, cell.version)
+            # Only now: what is written after this look wakes a watcher, which has taken its version before.
+            self._look()
+            ctx.started()
+            await ctx.stopping.wait()
+            nursery.cancel_scope.cancel(reason="stopping")
+        self._look()
+
+    async def _watch(self, ctx: ActorContext, cell: Cell[int] | Cell[Receipt | None], version: int) -> None:
+        while True:
+            await failpoint_async("checkpointer.loop")
+            version = await cell.changed(version)
+            ctx.beat()
+            self._look()
+
+    def _look(self) -> None:
+        """Write a new Confirm if there is more to confirm; what was confirmed in an epoch never falls in it."""
+        receipts = {sink: cell.value for sink, cell in self._receipts.items()}
+        confirm = combine(self._mode, self._quorum, receipts, self._required, self._epoch.value)
+        if confirm is None:
+            return
+        last = self._flush.value
+        if (confirm.epoch, confirm.lsn) > (last.epoch, last.lsn):
+            self._flush.set(confirm)

@@ -1,0 +1,44 @@
+"""What the sinks' durable positions together allow to be confirmed to PostgreSQL. Pure.
+
+Rule 1: only a receipt of the current epoch counts: an older one speaks of another stream.
+Rule 2: a sink that must be waited for and has not spoken yet allows nothing.
+Rule 3: `all` waits for every sink, `required` for those marked so, `quorum` for any that many. Where `required` marks
+        no sink at all it means `all`: with nobody to wait for, everything would be confirmed at once and nothing kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deltaforge.errors import UsageError
+from deltaforge.model import Confirm, Lsn, Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def combine(
+    mode: str, quorum: int | None, receipts: Mapping[str, Receipt | None], required: Mapping[str, bool], epoch: int
+) -> Confirm | None:
+    """The highest LSN that enough sinks hold durably in `epoch`, or None when that is nothing yet.
+
+    `receipts` and `required` have the same keys, the sink ids. Detached sinks are left out by the caller.
+    """
+    flushed = {
+        sink: receipt.flush_lsn if receipt is not None and receipt.epoch == epoch else Lsn(0)
+        for sink, receipt in receipts.items()
+    }
+    if mode == "all":
+        counted, wanted = list(flushed.values()), len(flushed)
+    elif mode == "required":
+        marked = [lsn for sink, lsn in flushed.items() if required[sink]]
+        counted = marked or list(flushed.values())
+        wanted = len(counted)
+    elif mode == "quorum" and quorum is not None and quorum >= 1:
+        counted, wanted = list(flushed.values()), quorum
+    else:
+        raise UsageError(f"commit policy {mode!r} with quorum {quorum} does not exist")
+    if not counted or wanted > len(counted):
+        return None
+    lsn = sorted(counted, reverse=True)[wanted - 1]
+    return Confirm(epoch, lsn) if lsn else None
