@@ -130,7 +130,8 @@ class Door:
             if flush > accepted.flush_lsn:
                 self.accepted = msgspec.structs.replace(accepted, flush_lsn=flush)
             return
-        ended = item_flush(item)
+        # A message ends no transaction: the assembler's `previous_end` does not count it either.
+        ended = item.end_lsn if isinstance(item, TransactionPart) else NO_LSN
         last_end = Lsn(max(accepted.last_commit_end_lsn, ended))
         if position > accepted.position:
             self.accepted = Progress(position, anchor_of(item), last_end, flush)
