@@ -8,7 +8,6 @@ Rule 3: psycopg's asyncio half runs on a loop of this session's own; nothing of 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +21,9 @@ from deltaforge.model import Lsn, PgType, SlotState
 from deltaforge.source import catalog, faults, publication, relations, session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
     from typing import Self
 
     from deltaforge.config.dsn import Dsn
@@ -59,7 +60,7 @@ class _Connection(psycopg.AsyncConnection[Row]):
 
 
 class ControlSession:
-    """Queries for everybody in a pipeline. Use inside `async with control.opened()`; calls from any task, one after another.
+    """Queries for everybody in a pipeline, one after another. Use inside `async with`.
 
     Every query raises TransientError when the server is away (ServerShutdown when it says that it is going down) and
     OperatorError when credentials, rights or settings are wrong. Cancellation: the query's effect is unknown, and none
@@ -71,17 +72,21 @@ class ControlSession:
         self._dsn, self._slot, self._publication = dsn, slot, publication
         self._lock = trio.Lock()
         self._connection: _Connection | None = None
+        self._opened: AbstractAsyncContextManager[trio_asyncio.TrioEventLoop] | None = None
         self._loop: trio_asyncio.TrioEventLoop | None = None
 
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Self]:
-        """Queries are possible inside this block. It keeps the loop, not a connection: that comes with the first query."""
-        async with trio_asyncio.open_loop() as self._loop:
-            try:
-                yield self
-            finally:
-                self._drop()
-                self._loop = None
+    async def __aenter__(self) -> Self:
+        self._opened = trio_asyncio.open_loop()
+        self._loop = await self._opened.__aenter__()
+        return self
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Awaitable[bool | None]:
+        assert self._opened is not None
+        self._drop()
+        self._loop = None
+        return self._opened.__aexit__(kind, error, trace)
 
     async def slot_state(self) -> SlotState:
         """Slot and server as of one moment."""
@@ -181,7 +186,7 @@ class ControlSession:
 
     async def _ask(self, sql: str, parameters: Mapping[str, Any], doing: str) -> list[Row]:
         if self._loop is None:
-            raise UsageError("a ControlSession is used outside of `opened()`")
+            raise UsageError("a ControlSession is used outside of its `async with`")
         rows: list[Row] | None = None
         try:
             with trio.move_on_after(QUERY_S):
