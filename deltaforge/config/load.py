@@ -6,6 +6,7 @@ A file goes through: bytes -> YAML nodes (yamltext) -> values, variables put in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -15,7 +16,7 @@ import msgspec
 from deltaforge.config.problems import ConfigProblems, Finding, Mark, Problem
 from deltaforge.config.schema import KafkaSinkConfig, Pipeline
 from deltaforge.config.templates import TopicTemplate
-from deltaforge.config.walk import BAD, Walker
+from deltaforge.config.walk import Walker
 from deltaforge.config.yamltext import MAX_BYTES, Node, read
 from deltaforge.errors import ConfigError
 
@@ -27,6 +28,7 @@ SinkCheck: TypeAlias = Callable[[KafkaSinkConfig, Mapping[str, str]], Iterable[F
 because what librdkafka accepts is known to the Kafka sink only. The second argument is the environment."""
 
 _PIPELINE: Final = msgspec.inspect.type_info(Pipeline)
+_SINK: Final = re.compile(r"spec\.sinks\[[0-9]+\]\Z")
 _STAND_INS: Final = {"id": "unnamed", "brokers": "unknown", "topic": TopicTemplate.parse("unknown")}
 
 
@@ -101,9 +103,7 @@ def load_bytes(
 
 def _checked_tree(walker: Walker, node: Node, env: Mapping[str, str], sink_checks: Sequence[SinkCheck]) -> object:
     tree = walker.walk(_PIPELINE, node, "", Mark(1, 1))
-    if tree is BAD:
-        return tree
-    findings = [*_findings(walker.sections)]
+    findings = [*_findings(walker.sections, walker.marks)]
     for where, config in _kafka_configs(walker.sections):
         sink = msgspec.convert({**_STAND_INS, **config}, KafkaSinkConfig, dec_hook=_keep)
         for check in sink_checks:
@@ -134,12 +134,13 @@ def _kafka_configs(sections: Mapping[str, dict[str, Any]]) -> list[tuple[str, di
 # Rules between fields. They see sections of a file that may have problems elsewhere, so nothing is taken for granted.
 
 
-def _findings(sections: Mapping[str, dict[str, Any]]) -> Iterable[Finding]:
-    spec = sections.get("spec", {})
+def _findings(sections: Mapping[str, dict[str, Any]], marks: Mapping[str, Mark]) -> Iterable[Finding]:
     sinks = {f"{where}.config": sections[f"{where}.config"] for where in _sink_paths(sections)}
     yield from _same_twice(sinks, "id", "another sink has the same id")
     yield from _same_twice(sinks, "path", "another sink writes to the same file")
-    yield from _policy_findings(spec.get("commit_policy", {}), sinks)
+    policy = sections.get("spec.commit_policy", {})
+    if all(name in policy for name in ("mode", "quorum") if f"spec.commit_policy.{name}" in marks):
+        yield from _policy_findings(policy, sinks, sum(bool(_SINK.match(where)) for where in marks))
     tables = sections.get("spec.source.config", {}).get("tables", [])
     for index, table in enumerate(tables):
         if table in tables[:index]:
@@ -166,16 +167,20 @@ def _same_twice(sinks: Mapping[str, dict[str, Any]], name: str, message: str) ->
         first.setdefault(value, where)
 
 
-def _policy_findings(policy: dict[str, Any], sinks: Mapping[str, dict[str, Any]]) -> Iterable[Finding]:
+def _policy_findings(policy: dict[str, Any], sinks: Mapping[str, dict[str, Any]], count: int) -> Iterable[Finding]:
     mode, quorum = policy.get("mode", "required"), policy.get("quorum")
     where = "spec.commit_policy"
     if mode == "quorum" and quorum is None:
         yield Finding(f"{where}.mode", "quorum needs a number", "add quorum: N beside it")
     elif mode != "quorum" and quorum is not None:
         yield Finding(f"{where}.quorum", f"has no meaning with mode {mode}", "remove it, or write mode: quorum")
-    elif quorum is not None and quorum > len(sinks):
-        yield Finding(f"{where}.quorum", f"is more than the number of sinks ({len(sinks)})")
-    if mode == "required" and sinks and not any(config.get("required", True) for config in sinks.values()):
+    elif quorum is not None and quorum > count > 0:
+        yield Finding(f"{where}.quorum", f"is more than the number of sinks ({count})")
+    if (
+        mode == "required"
+        and count == len(sinks) > 0
+        and not any(config.get("required", True) for config in sinks.values())
+    ):
         message = "waits for required sinks, but every sink has required: false"
         yield Finding(f"{where}.mode", message, "make one sink required", tuple(f"{sink}.required" for sink in sinks))
 

@@ -45,8 +45,8 @@ file with problems does not disturb the others. Complete files are in `examples/
 _CLIENT_CONF: Final = """\
 ## What may stand in `client_conf`
 
-Producer properties of librdkafka by their own names or aliases, as text, number or truth value. An unknown name, a value
-outside librdkafka's range, and two settings that exclude each other are problems of the file. On top of that:
+Producer properties of librdkafka by their own names or aliases, as text, number or truth value. An unknown name, a
+value outside librdkafka's range, and two settings that exclude each other are problems of the file. On top of that:
 
 - Refused: properties that run programs or load libraries (`sasl.kerberos.kinit.cmd`, `plugin.library.paths`,
   `ssl.engine.location`, `ssl.providers`), `acks: 0`, consumer properties, and what has a field of its own
@@ -181,8 +181,8 @@ def _postgres_address() -> Iterator[str]:
     yield "## PostgreSQL addresses"
     yield ""
     yield "`dsn` has either of libpq's forms, `postgres://user:password@host:5432/database?sslmode=verify-full` or"
-    yield "`host=... dbname=...`. Host and database are required. Write `@`, `:`, `/`, `?` and `%` inside a user name or a"
-    yield "password as `%40`, `%3A`, `%2F`, `%3F` and `%25`."
+    yield "`host=... dbname=...`. Host and database are required. Write `@`, `:`, `/`, `?` and `%` in a user name or"
+    yield "a password as `%40`, `%3A`, `%2F`, `%3F` and `%25`."
     yield ""
     yield f"Keywords: {_or(sorted(ALLOWED))}."
     yield ""

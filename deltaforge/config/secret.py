@@ -62,7 +62,7 @@ def register(value: str) -> None:
         return
     _in_use.add(value)
     # Longest first: a secret may contain another one.
-    _forms[:] = sorted({form for secret in _in_use for form in _spellings(secret)}, key=len, reverse=True)
+    _forms[:] = sorted({*_forms, *_spellings(value)}, key=len, reverse=True)
 
 
 def secrets_in_use() -> frozenset[str]:

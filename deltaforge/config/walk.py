@@ -107,6 +107,7 @@ class Walker:
                 continue
             given.add(entry.key)
             if _is_nothing(entry.node):
+                del self.marks[path]
                 if field.required:
                     self.problem(entry.mark, path, "has no value")
                 continue
@@ -116,7 +117,8 @@ class Walker:
         for name, field in fields.items():
             if field.required and name not in given:
                 self.problem(at, f"{where}.{name}" if where else name, "is missing")
-        return values
+        complete = all(name in values for name, field in fields.items() if field.required)
+        return values if complete else BAD
 
     def _tag(self, kind: inspect.StructType, node: Mapping, where: str, at: Mark, values: dict[str, Any]) -> None:
         entry = next((entry for entry in node.entries if entry.key == kind.tag_field), None)
@@ -202,6 +204,9 @@ class Walker:
         entry = next((entry for entry in _entries(node) if entry.key == "type"), None)
         known = f"known types: {', '.join(tags)}"
         if entry is None:
+            for other in _entries(node):
+                if other.key != "config":
+                    self._unknown(other.mark, f"{where}.{other.key}", other.key, {}, ["type", "config"])
             return self.problem(node.mark, f"{where}.type", "is missing", known)
         text = entry.node.text if isinstance(entry.node, Scalar) else ""
         return self.problem(

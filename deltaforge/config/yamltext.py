@@ -24,7 +24,7 @@ _TRUE = frozenset({"true", "True", "TRUE"})
 _FALSE = frozenset({"false", "False", "FALSE"})
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})\Z")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]{1,20}|[0-9]{1,20}(\.[0-9]{0,20})?)([eE][-+]?[0-9]{1,2})?\Z")
+_FLOAT = re.compile(r"[-+]?(?=.*[.eE])(\.[0-9]{1,20}|(0|[1-9][0-9]{0,19})(\.[0-9]{0,20})?)([eE][-+]?[0-9]{1,2})?\Z")
 # A scanner message quotes what it tripped over, which may be a password that lacks its quotes.
 _QUOTED = re.compile(r"'[^'<]{2,}'|\"[^\"<]{2,}\"")
 
