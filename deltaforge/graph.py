@@ -78,9 +78,10 @@ class Graph:
         control: ControlSession,
         *,
         instance: str,
+        said: Callable[[], object],
     ) -> None:
         self.config, self.metrics, self._options, self._control = config, metrics, options, control
-        self._instance = instance
+        self._instance, self._said = instance, said
         source, batch = config.spec.source.config, config.spec.batch
         self._fingerprint = options_fingerprint(source.publication)
         self.epoch: Cell[int] = Cell(0, name="epoch")
@@ -304,6 +305,7 @@ class Graph:
     def _reporter(self, who: str) -> Callable[[str, str], None]:
         def report(state: str, detail: str) -> None:
             self.reports[who] = (state, detail)
+            self._said()
 
         return report
 

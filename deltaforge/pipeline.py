@@ -93,7 +93,7 @@ class Pipeline:
         self._ctx = ctx
         source = self._config.spec.source.config
         try:
-            async with ControlSession(source.dsn, source.slot, source.publication).opened() as control:
+            async with ControlSession(source.dsn, source.slot, source.publication) as control:
                 await self._run(ctx, control)
             self._end("stopped", "")
         except Exception as error:
@@ -105,7 +105,7 @@ class Pipeline:
             raise
 
     async def _run(self, ctx: ActorContext, control: ControlSession) -> None:
-        graph = self._graph = Graph(self._config, self._metrics, self._options, control, instance=secrets.token_hex(8))
+        graph = self._graph = Graph(self._config, self._metrics, self._options, control, instance=secrets.token_hex(8), said=self._now)
         spec = SupervisorSpec(Strategy.REST_FOR_ONE, intensity=_INTENSITY, period_s=_PERIOD_S)
 
         def heard(event: Event) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from deltaforge.model import Lsn
 
 
-class _Source(msgspec.Struct):
+class _Source(msgspec.Struct, frozen=True):
     schema: str = "?"
     table: str = "?"
     lsn: int | None = None

@@ -56,6 +56,8 @@ class KafkaProducer:
         conf: dict[str, object] = dict(properties)
         conf["error_cb"] = self._on_error
         conf["on_delivery"] = self._on_delivery
+        # confluent-kafka reads this one itself, and only as a bool.
+        conf["delivery.report.only.error"] = True
         # Without a logger librdkafka writes to stderr by itself; what matters reaches us through error_cb.
         conf["logger"] = _SILENT
         if oauth is not None:
