@@ -56,7 +56,7 @@ class MskIam:
 class ClientConf:
     """What a client of this sink's cluster is made with. Secrets stay hidden until one of the reveal methods."""
 
-    properties: Mapping[str, str | Secret]
+    properties: Mapping[str, str | bool | Secret]
     transactional_id: str
     oauth: MskIam | None = None
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -66,19 +66,19 @@ class ClientConf:
         """How long the broker lets a transaction of this sink stay open."""
         return int(str(self.properties.get(_TXN_TIMEOUT, TRANSACTION_TIMEOUT_MS)))
 
-    def reveal(self) -> dict[str, str]:
+    def reveal(self) -> dict[str, str | bool]:
         """The sink's producer settings with secrets in clear: for the Producer's constructor and nothing else."""
         return {name: value.reveal() if isinstance(value, Secret) else value for name, value in self.properties.items()}
 
-    def reveal_connection(self) -> dict[str, str]:
+    def reveal_connection(self) -> dict[str, str | bool]:
         """Only what any client of the cluster needs (addresses, TLS, SASL), for consumers and admin clients."""
         return {name: value for name, value in self.reveal().items() if _any_client(name)}
 
-    def reveal_plain_producer(self) -> dict[str, str]:
+    def reveal_plain_producer(self) -> dict[str, str | bool]:
         """A producer without a transaction that loses nothing: idempotent, acks=all. For first checkpoint records."""
         return {**self.reveal_connection(), _IDEMPOTENCE: "true", _ACKS: "all", "allow.auto.create.topics": "false"}
 
-    def reveal_checkpoint_producer(self) -> dict[str, str]:
+    def reveal_checkpoint_producer(self) -> dict[str, str | bool]:
         """A transactional producer with this sink's id, for the checkpoints of an at-least-once sink."""
         timeout = self.transaction_timeout_ms
         return {
@@ -136,7 +136,7 @@ class _Judge:
         self._broker_max_ms = broker_max_ms
         self._region = region
         self._given, self._java, self.findings = read_values(sink.client_conf)
-        self.values: dict[str, str | Secret] = {name: given.value for name, given in self._given.items()}
+        self.values: dict[str, str | bool | Secret] = {name: given.value for name, given in self._given.items()}
         self.warnings: list[str] = []
         self.oauth: MskIam | None = None
 
@@ -298,7 +298,8 @@ class _Judge:
         self.values["metadata.broker.list"] = self._sink.brokers
         # Settled by deltaforge: topics never appear by accident, good records make no callback.
         self.values["allow.auto.create.topics"] = "false"
-        self.values["delivery.report.only.error"] = "true"
+        # A real bool: the Python client refuses text for this one.
+        self.values["delivery.report.only.error"] = True
         self.values.pop("partitioner", None)
         for name, value in (
             ("client.id", "deltaforge"),

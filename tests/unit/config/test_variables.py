@@ -116,7 +116,9 @@ def test_variables_under_secret_and_misspelt_names_are_covered_in_logs(load: Loa
     """Guards against the password of a mistyped `sasl.pasword` in a log, and against covering the word SASL_SSL."""
     text = minimal.replace(
         "linger.ms: 5",
-        "sasl.pasword: ${A}\n          sasl.username: ${B}\n          security.protocol: ${C}\n          sasl.password: ${D}",
+        "\n          ".join(
+            ["sasl.pasword: ${A}", "sasl.username: ${B}", "security.protocol: ${C}", "sasl.password: ${D}"]
+        ),
     )
     load(text, A="mistyped-pw-1", B="plain-user-1", C="SASL_SSL", D="right-pw-1")
     assert {"mistyped-pw-1", "right-pw-1", "canary-dsn-pw"} <= secrets_in_use()
