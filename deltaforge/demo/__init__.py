@@ -33,6 +33,7 @@ PARTITIONS = 12
 FIRST_EVENT_S = 60.0
 DRAIN_S = 30.0
 _LOOK_S = 0.2
+_POLL_S = 0.05
 
 
 def run(seconds: float | None, api_address: tuple[str, int]) -> int:
@@ -105,6 +106,8 @@ def _show(seconds: float | None, api_addr: str, stop: _Stop, say: Callable[[str]
         say("  (examples/kafka-prod.yaml without its security keys)")
         for path in ("health", f"pipelines/{NAME}", "metrics"):
             say(f"admin:    http://{api_addr}/{path}")
+        _await_ready(stop, pipeline)
+        say("the pipeline is ready; customers come in")
         _trade(seconds, stop, shop, window, pipeline, say)
         return _finish(shop, window, pipeline, say)
 
@@ -119,6 +122,15 @@ def _servers(stack: ExitStack, stop: _Stop, say: Callable[[str], None]) -> tuple
     create_topic(kafka.bootstrap(), TOPIC, PARTITIONS)
     say(f"Kafka is up at {kafka.bootstrap()}; topic {TOPIC} has {PARTITIONS} partitions")
     return postgres, kafka
+
+
+def _await_ready(stop: _Stop, pipeline: PipelineProcess) -> None:
+    """Wait until the slot exists: a slot shows what is committed after it was made."""
+    deadline = time.monotonic() + FIRST_EVENT_S
+    while not stop.wanted and not pipeline.ready():
+        if not pipeline.running or time.monotonic() > deadline:
+            raise DemoFailed(f"the pipeline does not get ready; its log ends so:\n{pipeline.tail()}")
+        time.sleep(_POLL_S)
 
 
 def _trade(

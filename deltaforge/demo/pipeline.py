@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import sys
+import urllib.request
 from typing import TYPE_CHECKING, Self
 
 from deltaforge.demo.errors import DemoFailed
@@ -82,6 +84,7 @@ class PipelineProcess:
     def __init__(self, folder: Path, dsn: str, bootstrap: str, api_addr: str) -> None:
         self.file = folder / "kafka-demo.yaml"
         self.file.write_text(PIPELINE)
+        self._ready = f"http://{api_addr}/ready"
         self._process = ServerProcess(
             "the pipeline",
             [sys.executable, "-m", "deltaforge", str(self.file), "--api-addr", api_addr],
@@ -93,6 +96,14 @@ class PipelineProcess:
     @property
     def running(self) -> bool:
         return self._process.running
+
+    def ready(self) -> bool:
+        """Whether it streams, or would if there were anything."""
+        try:
+            with urllib.request.urlopen(self._ready, timeout=5):  # noqa: S310 - our own http:// address
+                return True
+        except (OSError, http.client.HTTPException):
+            return False
 
     def tail(self) -> str:
         """The end of its log."""

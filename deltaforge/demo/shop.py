@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 import psycopg
@@ -56,11 +57,13 @@ class Shop:
     def _new_order(self, cursor: psycopg.Cursor) -> int:
         self._order += 1
         lines = self._random.randint(1, 3)
-        total = self._random.randint(500, 20_000) / 100
+        price = Decimal(self._random.randint(500, 9_000)).scaleb(-2)
         order = "insert into orders (id, customer_id, total, note) values (%s, %s, %s, %s)"
-        cursor.execute(order, [self._order, self._random.randint(1, 50), total, self._random.choice((None, "gift"))])
+        cursor.execute(
+            order, [self._order, self._random.randint(1, 50), price * lines, self._random.choice((None, "gift"))]
+        )
         item = "insert into order_items (order_id, line, sku, price, tags) values (%s, %s, %s, %s, %s)"
-        cursor.executemany(item, [[self._order, n, f"SKU-{n}", total / lines, ["demo"]] for n in range(1, lines + 1)])
+        cursor.executemany(item, [[self._order, n, f"SKU-{n}", price, ["demo"]] for n in range(1, lines + 1)])
         return 1 + lines
 
     def _pay(self, cursor: psycopg.Cursor) -> int:

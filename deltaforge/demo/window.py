@@ -70,8 +70,8 @@ def _line(key: bytes | str | None, value: bytes | str | None) -> str:
     names: dict[str, Any] = json.loads(key or b"{}")
     shown = ", ".join(f"{name}={part}" for name, part in names.items() if not name.startswith("__dbz__"))
     if value is None:
-        return f"  tombstone    {shown}"
+        return f"  - tombstone   {shown}"
     event = json.loads(value)
     row = json.dumps(event["after"] or event["before"], ensure_ascii=False, separators=(",", ":"))
-    line = f"  {event['op']} {event['source']['table']:11}{shown}  {row}"
+    line = f"  {event['op']} {event['source']['table']:11} {shown}  {row}"
     return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
