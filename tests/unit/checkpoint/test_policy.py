@@ -1,0 +1,95 @@
+"""The commit policy: what enough sinks hold, never more."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deltaforge.checkpoint.policy import combine
+from deltaforge.errors import UsageError
+from deltaforge.model import NOWHERE, Confirm, Lsn, Receipt
+
+EPOCH = 3
+
+
+def receipt(lsn: int, epoch: int = EPOCH) -> Receipt:
+    return Receipt(epoch, NOWHERE, Lsn(lsn), 0)
+
+
+TABLE = [
+    ("all", None, {"a": 10, "b": 20}, {"a": True, "b": True}, 10),
+    ("all", None, {"a": 10, "b": None}, {"a": True, "b": False}, None),
+    ("required", None, {"a": 10, "b": 20}, {"a": False, "b": True}, 20),
+    ("required", None, {"a": None, "b": 20}, {"a": False, "b": True}, 20),
+    ("required", None, {"a": None, "b": 20}, {"a": True, "b": True}, None),
+    ("required", None, {"a": 10, "b": 20}, {"a": False, "b": False}, 10),
+    ("quorum", 1, {"a": 10, "b": 20, "c": None}, {}, 20),
+    ("quorum", 2, {"a": 10, "b": 20, "c": None}, {}, 10),
+    ("quorum", 3, {"a": 10, "b": 20, "c": None}, {}, None),
+    ("quorum", 4, {"a": 10, "b": 20, "c": 30}, {}, None),
+    ("all", None, {}, {}, None),
+    ("all", None, {"a": 0}, {}, None),
+]
+
+
+@pytest.mark.parametrize(("mode", "quorum", "flushed", "required", "confirmed"), TABLE)
+def test_the_policy_confirms_what_its_sinks_hold(
+    mode: str, quorum: int | None, flushed: dict[str, int | None], required: dict[str, bool], confirmed: int | None
+) -> None:
+    """Guards each mode of commit_policy in words a user would use."""
+    receipts = {sink: None if lsn is None else receipt(lsn) for sink, lsn in flushed.items()}
+    expected = None if confirmed is None else Confirm(EPOCH, Lsn(confirmed))
+    assert combine(mode, quorum, receipts, required, EPOCH) == expected
+
+
+def test_a_receipt_of_another_epoch_counts_as_silence() -> None:
+    """Guards R2: what was durable on an older stream says nothing about this one."""
+    assert combine("all", None, {"a": receipt(10, EPOCH - 1)}, {"a": True}, EPOCH) is None
+
+
+def test_an_unknown_policy_is_a_bug_of_ours() -> None:
+    """Guards the configuration check upstream."""
+    for mode, quorum in (("some", None), ("quorum", None), ("quorum", 0)):
+        with pytest.raises(UsageError):
+            combine(mode, quorum, {"a": receipt(1)}, {"a": True}, EPOCH)
+
+
+receipts_of = st.none() | st.builds(receipt, st.integers(0, 20), st.sampled_from([EPOCH, EPOCH, EPOCH, EPOCH - 1]))
+setups = st.tuples(
+    st.sampled_from(["all", "required", "quorum"]),
+    st.integers(1, 4),
+    st.dictionaries(st.sampled_from("abcd"), st.tuples(receipts_of, st.booleans()), min_size=1),
+)
+Setup = tuple[str, int, dict[str, tuple[Receipt | None, bool]]]
+
+
+def confirmed(setup: Setup, receipts: dict[str, Receipt | None]) -> int:
+    mode, quorum, sinks = setup
+    found = combine(mode, quorum, receipts, {sink: marked for sink, (_, marked) in sinks.items()}, EPOCH)
+    return found.lsn if found else 0
+
+
+@given(setups)
+def test_enough_sinks_hold_whatever_is_confirmed(setup: Setup) -> None:
+    """Guards against losing WAL that a needed sink does not have yet."""
+    mode, quorum, sinks = setup
+    lsn = confirmed(setup, {sink: found for sink, (found, _) in sinks.items()})
+    holds = {s for s, (r, _) in sinks.items() if r is not None and r.epoch == EPOCH and r.flush_lsn >= lsn > 0}
+    marked = {sink for sink, (_, flag) in sinks.items() if flag} or set(sinks)
+    enough = {"all": holds == set(sinks), "required": marked <= holds, "quorum": len(holds) >= quorum}[mode]
+    assert lsn == 0 or enough
+
+
+@given(setups, st.data())
+def test_a_sink_that_goes_on_never_lowers_what_is_confirmed(setup: Setup, data: st.DataObject) -> None:
+    """Guards monotony: PostgreSQL ignores a falling confirmation, and everybody would wonder."""
+    before = {sink: found for sink, (found, _) in setup[2].items()}
+    moved = data.draw(st.sampled_from(sorted(before)))
+    old = before[moved]
+    if old is None or old.epoch != EPOCH:
+        new = receipt(data.draw(st.integers(0, 20)))
+    else:
+        new = msgspec.structs.replace(old, flush_lsn=Lsn(old.flush_lsn + data.draw(st.integers(0, 5))))
+    assert confirmed(setup, before | {moved: new}) >= confirmed(setup, before)
