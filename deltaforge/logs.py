@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import sys
 import threading
@@ -139,8 +140,9 @@ def _cover(_: object, method: str, event: EventDict) -> EventDict:
 
 def _covered(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
-        # An Lsn is an int that prints in its own way.
-        return value if type(value) in (bool, int, float, type(None)) else str(value)
+        # An Lsn is an int that prints in its own way, and JSON has no infinity.
+        plain = type(value) in (bool, int, type(None)) or (type(value) is float and math.isfinite(value))
+        return value if plain else str(value)
     if isinstance(value, dict):
         return {redact(str(key)): _covered(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

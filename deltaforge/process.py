@@ -28,6 +28,7 @@ from actors import (
     ActorContext,
     ChildCrashed,
     ChildExited,
+    ChildRestarting,
     ChildRetrying,
     ChildSpec,
     ChildStarted,
@@ -59,7 +60,6 @@ MARGIN_S: Final = 10.0
 """After the grace: for actors that were cancelled, and for the admin."""
 _ADMIN: Final = ".admin"
 """No pipeline may have a name with a dot."""
-_QUIET = (ChildStarted, ChildExited, ChildStopped, ChildRetrying)
 _ENDS = (ChildExited, ChildCrashed, ChildRetrying)
 """Ends by itself: a pipeline is TEMPORARY, so none of them is followed by a restart."""
 
@@ -165,8 +165,7 @@ class Process:
         fields = event.as_dict()
         what = str(fields.pop("event")).replace("_", " ")
         fields.pop("at")
-        told = log.info if isinstance(event, _QUIET) else log.warning
-        told(what, **fields)
+        _teller(event)(what, **fields)
         if event.supervisor == "root" and event.child in self._pipelines and isinstance(event, _ENDS):
             self._park(event.child, str(event))
 
@@ -183,6 +182,19 @@ class Process:
     def _verdict(self) -> int:
         states = {outcome.state for outcome in self._ended.values()}
         return REFUSED if "refused" in states else FAILED if "failed" in states else DONE
+
+
+def _teller(event: Event) -> Callable[..., None]:
+    """How loud an event is. A server that is away is told once per attempt, in `child retrying`."""
+    match event:
+        case ChildRestarting(counted=False):
+            return log.debug
+        case ChildStarted(attempt=attempt):
+            return log.debug if attempt else log.info
+        case ChildExited() | ChildStopped() | ChildRetrying():
+            return log.info
+        case _:
+            return log.warning
 
 
 async def run_until_signalled(process: Process) -> int:

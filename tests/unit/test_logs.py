@@ -121,6 +121,11 @@ def test_a_position_prints_as_postgresql_writes_it() -> None:
     assert json.loads(text)["lsn"] == "16/B374D848"
 
 
+def test_infinity_stays_json() -> None:
+    """Guards against a line that a strict JSON reader refuses."""
+    assert json.loads(_run("log.info('x', n=float('inf'))"))["n"] == "inf"
+
+
 def test_importing_the_logs_changes_nothing_outside() -> None:
     """Guards against a library that reconfigures the program which embeds it."""
     code = (
