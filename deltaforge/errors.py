@@ -27,7 +27,7 @@ class Fault(Enum):
 
 
 class DeltaforgeError(Exception):
-    """Base class. The text says what was found; `hint` says what to do about it. Neither holds secrets or row values."""
+    """Base class. The text says what was found; `hint` says what to do about it. Neither holds secrets or rows."""
 
     fault: Fault = Fault.BUG
     hint: str = ""

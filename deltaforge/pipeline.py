@@ -36,7 +36,6 @@ from deltaforge.graph import Graph
 from deltaforge.logs import get_logger
 from deltaforge.runtime import Outcome
 from deltaforge.source.sql import ControlSession
-from deltaforge.status import PipelineState, PipelineView
 from deltaforge.views import pipeline_view
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from deltaforge.config.schema import Pipeline as PipelineConfig
     from deltaforge.metrics import PipelineMetrics
     from deltaforge.runtime import RunOptions
+    from deltaforge.status import PipelineState, PipelineView
 
 log = get_logger("pipeline")
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from deltaforge.errors import Refused, TransientError
-from deltaforge.model import Checkpoint, Lease, Lsn, Progress, SlotState, Stored, TopicMark
 from deltaforge.position import guard
 from deltaforge.sinks.kafka.faults import MissingTopic
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from deltaforge.model import Checkpoint, Lease, Lsn, Progress, SlotState, Stored, TopicMark
 
 
 class CheckpointReader(Protocol):

@@ -9,7 +9,6 @@ Rule 3: good rows cause no callback (delivery.report.only.error); what is delive
 from __future__ import annotations
 
 import collections
-import logging
 import math
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,13 +31,30 @@ if TYPE_CHECKING:
 _SLICE_S = 1.0
 _POLL_S = 0.1
 _ABORT_S = 2.0
+_LOST = frozenset({"FAIL", "REQTMOUT", "TIMEOUT"})
+"""Facilities of librdkafka's log lines that say: a connection closed, or a request timed out."""
+_LONG_COMMIT_S = 5.0
+_RETRY_SHARE = 0.8
+"""A commit quicker than this share of retry.backoff.ms was not repeated."""
 _FULL_S = 0.002
 """Pause while librdkafka's queue is full. Good deliveries make no callback, so there is no event to wait for."""
 
 
-_SILENT = logging.getLogger("librdkafka.quiet")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
+class _Lines:
+    """librdkafka's log, in place of a logging.Logger: counted where it tells of lost requests, else dropped.
+
+    Without a logger librdkafka writes to stderr by itself.
+    """
+
+    def __init__(self) -> None:
+        self.lost = 0
+
+    def log(self, level: int, text: str, facility: str = "", *rest: object) -> None:
+        """One line; what concerns the user reaches us through error_cb."""
+        self.lost += facility in _LOST
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        return True
 
 
 class Doubt(Exception):
@@ -58,8 +74,9 @@ class KafkaProducer:
         conf["on_delivery"] = self._on_delivery
         # confluent-kafka reads this one itself, and only as a bool.
         conf["delivery.report.only.error"] = True
-        # Without a logger librdkafka writes to stderr by itself; what matters reaches us through error_cb.
-        conf["logger"] = _SILENT
+        self._lines = _Lines()
+        conf["logger"] = self._lines
+        conf["log.connection.close"] = True
         if oauth is not None:
             conf["oauth_cb"] = oauth
         self._conf: dict[str, object] = conf
@@ -155,13 +172,24 @@ class KafkaProducer:
         except KafkaException as error:
             raise self._doubt(error, "begin a Kafka transaction") from None
 
-    async def commit(self, deadline: float) -> None:
+    async def commit(self, deadline: float, retry_backoff_s: float) -> bool:
         """Commit the open transaction; everything produced has been flushed before.
+
+        Returns:
+          Whether librdkafka may have sent the commit twice, so that a late copy of it may still be on its way. It
+          sends it again only after `retry.backoff.ms`, and only when a connection or a request was lost.
 
         Raises:
           Doubt: it failed, or nobody answered until `deadline` (Trio time).
         """
+        started, lost = trio.current_time(), self._lines.lost
         await self._until("commit the Kafka transaction", lambda p: p.commit_transaction(_SLICE_S), deadline)
+        took_s = trio.current_time() - started
+        if took_s < _RETRY_SHARE * retry_backoff_s:
+            return False
+        # Log lines come through the same queue as callbacks: have those until now delivered.
+        await self._call(lambda p: p.poll(0))
+        return took_s >= _LONG_COMMIT_S or self._lines.lost > lost
 
     async def abort(self) -> None:
         """Abort the open transaction. Raises Doubt when that fails within two seconds."""

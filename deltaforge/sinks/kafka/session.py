@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from deltaforge.model import Lease
     from deltaforge.sinks.kafka.wiring import KafkaWiring
 
-_RETRY_SHARE = 0.8
-"""A commit slower than this share of retry.backoff.ms may have been sent twice by librdkafka."""
-
 
 class Session:
     """Producers for one Lease. Close it whatever happens."""
@@ -88,7 +85,7 @@ class Session:
         """Make everything produced durable together with the checkpoint record.
 
         Returns:
-          Whether the commit was slow enough that a copy of it may still be on its way.
+          Whether a late copy of the commit may still be on its way.
 
         Raises:
           Doubt: nobody knows whether it is durable.
@@ -105,11 +102,11 @@ class Session:
         # Flushed first, so that the commit below is one request, and its duration says whether it was repeated.
         await self._ledger.flush(deadline)
         await failpoint_async("kafka.before_commit")
-        started = trio.current_time()
-        await self._ledger.commit(started + self._w.transaction_timeout_s)
+        limit = trio.current_time() + self._w.transaction_timeout_s
+        repeated = await self._ledger.commit(limit, self._w.retry_backoff_s)
         self._begun = False
         await failpoint_async("kafka.after_commit")
-        return trio.current_time() - started >= _RETRY_SHARE * self._w.retry_backoff_s
+        return repeated
 
     async def rebuild(self) -> None:
         """Replace the transactional producer: its new epoch kills any late copy of the last commit.
