@@ -131,12 +131,14 @@ class DebeziumEncoder:
             for name in plan.omitted:
                 self._omitted[f"{relation.schema}.{relation.table}.{name}"] = None
         plan, rows = found
+        former = self._plans.get(relation.oid)
         self._plans[relation.oid] = plan
-        oid, count = relation.oid.to_bytes(4, "big"), plan.count.to_bytes(2, "big")
         for kind in (b"I", b"U"):
+            if former is not None:
+                self._lanes.pop(_tag(kind, former), None)
             op = _OPERATION[kind]
             if op not in self._spec.skipped_operations:
-                self._lanes[kind + oid + b"N" + count] = Lane(rows, plan, op)
+                self._lanes[_tag(kind, plan)] = Lane(rows, plan, op)
 
     def _lane(self, message: bytes) -> Lane | None:
         return self._lanes.get(message[25:33])
@@ -156,6 +158,11 @@ class DebeziumEncoder:
             work.truncate([self._plan(oid) for oid in truncated(message)], message, index, self._origin)
         else:
             work.change(self._plan(int.from_bytes(message[26:30], "big")), message, index, self._origin)
+
+
+def _tag(kind: bytes, plan: Plan) -> bytes:
+    """Bytes 25 to 32 of a plain row of this table."""
+    return kind + plan.relation.oid.to_bytes(4, "big") + b"N" + plan.count.to_bytes(2, "big")
 
 
 class _Work:

@@ -46,7 +46,7 @@ _BPCHAR, _DATE, _TIME, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL, _TIMETZ = 1042, 1082
 _TEXT, _VARCHAR, _NAME, _CHAR, _XML, _JSON, _JSONB, _NUMERIC, _UUID = 25, 1043, 19, 18, 142, 114, 3802, 1700, 2950
 _BIT, _VARBIT, _MONEY = 1560, 1562, 790
 
-_STRINGS = {_TEXT, _VARCHAR, _BPCHAR, _NAME, _CHAR, _XML, _JSON, _JSONB, 3614}
+_STRINGS = {_TEXT, _VARCHAR, _BPCHAR, _CHAR, _XML, _JSON, _JSONB, 3614}
 _PLAIN_STRINGS = {869, 650, 829, 774, 3904, 3926, 3906, 3908, 3910, 3912}
 """inet, cidr, macaddr, macaddr8 and the ranges over numbers and times."""
 _EXTENSION_STRINGS = {"citext", "ltree", "isbn"}
@@ -62,8 +62,10 @@ def rendering(kind: PgType, modifier: int, placeholder: str) -> Rendering | None
     """
     if kind.base is not None:
         return rendering(kind.base, kind.base_modifier, placeholder)
-    if kind.element is not None and kind.oid not in _STRINGS:
+    if kind.element is not None and kind.oid != _NAME:
         return _array(kind.element, modifier, placeholder)
+    if kind.oid == _NAME:
+        return _NEVER
     if kind.oid in _STRINGS or kind.oid in _PLAIN_STRINGS or kind.kind == "e" or kind.name in _EXTENSION_STRINGS:
         return Rendering(quote, '""', "text", quote(wire(placeholder)), '""')
     if kind.oid == _BYTEA:
@@ -153,6 +155,9 @@ def _timestamptz(modifier: int) -> Rendering:
 
 
 _TIMES = {_TIME: _time, _TIMESTAMP: _timestamp, _TIMESTAMPTZ: _timestamptz}
+
+_NEVER = Rendering(lambda _: "null", '""')
+"""`name`: the recorded Debezium writes null whatever the value is."""
 
 _INTEGER = Rendering(str, "0", "raw", computed="0")
 
