@@ -157,9 +157,9 @@ class KafkaCluster:
           EmbeddedError: it does not start; with the end of a log.
         """
         self._jars = class_path(progress=self._progress, abort=self._abort)
-        fresh = [node for node in self.nodes if not node.data.exists()]
-        for node in fresh:
+        for node in self.nodes:
             self._prepare(node)
+        fresh = [node for node in self.nodes if not (node.data / "meta.properties").exists()]
         with ThreadPoolExecutor(max_workers=len(self.nodes)) as pool:
             list(pool.map(self._format, fresh))
         for node in self.nodes:

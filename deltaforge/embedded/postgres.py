@@ -60,7 +60,8 @@ class PostgresServer:
 
         Args:
           directory: keeps `data` and `postgres.log`, and survives `close`; a temporary one when absent.
-          options: settings of postgresql.conf beyond or instead of ours; `wal_level` stays logical.
+          options: settings beyond or instead of ours, written once, so ALTER SYSTEM holds over a restart;
+            `wal_level` stays logical.
           hba: lines of pg_hba.conf before ours. A line for `all all` hides ours.
           files: written into the data directory, readable for the server alone (certificates, keys).
         """
@@ -68,7 +69,7 @@ class PostgresServer:
         self.host = HOST
         self.port = port if port is not None else free_ports(1)[0]
         self._bin_dir = bin_dir
-        self._options = {**_SETTINGS, **(options or {}), "wal_level": "logical", "port": str(self.port)}
+        self._options = {**_SETTINGS, **(options or {}), "wal_level": "logical"}
         self._hba = (*hba, *_HBA)
         self._files = dict(files or {})
         self._temporary = directory is None
@@ -128,7 +129,7 @@ class PostgresServer:
             self._initialise()
         self._process = ServerProcess(
             f"PostgreSQL {self.version}",
-            [str(self.bin_dir / "postgres"), "-D", str(self.data)],
+            [str(self.bin_dir / "postgres"), "-D", str(self.data), "-p", str(self.port)],
             self.log,
             death_signal=signal.SIGQUIT,
             user=self._user,
@@ -145,7 +146,7 @@ class PostgresServer:
         self._process = None
 
     def kill(self) -> None:
-        """End the postmaster with SIGKILL; its backends notice and leave by themselves."""
+        """End the postmaster and its backends with SIGKILL: what a machine that loses power leaves behind."""
         self._running_process().kill()
         self._process = None
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 POLL_S = 0.03
+KILL_S = 30.0
 _GUARD = Path(__file__).with_name("guard.py")
 _TAIL_LINES = 25
 _TAIL_BYTES = 16_384
@@ -101,10 +102,20 @@ class ServerProcess:
         return False
 
     def kill(self) -> None:
-        """End the server with SIGKILL, stopped or not, and wait until it is gone."""
+        """End the server and its children with SIGKILL, stopped or not, and wait until they are gone."""
+        children = _children(self.pid) if self.running else []
         self.send_signal(signal.SIGKILL)
-        if not self.wait(30.0):
+        if not self.wait(KILL_S):
             raise EmbeddedError(f"{self.name} (process {self.pid}) does not end after SIGKILL")
+        # A PostgreSQL backend at work notices the postmaster's death late; until then the server cannot start again.
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        deadline = time.monotonic() + KILL_S
+        while any(Path(f"/proc/{child}").exists() for child in children):
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"children of {self.name} outlive it")
+            time.sleep(POLL_S)
 
     def tail(self) -> str:
         """The last lines of the log."""
@@ -115,6 +126,13 @@ class ServerProcess:
         with contextlib.suppress(BrokenPipeError):
             self._guard.stdin.close()
         self._guard.wait()
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def tail(log: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -16,39 +17,34 @@ import psycopg
 import pytest
 import trio
 from confluent_kafka import Producer
+from psycopg import pq
 
 from deltaforge.embedded import asynchronous
 from deltaforge.embedded.binaries import find_bin_dir, readable_by_others
 from deltaforge.embedded.errors import BinariesMissing, EmbeddedError, ServerDied
-from deltaforge.embedded.kafka import KafkaCluster
+from deltaforge.embedded.kafka_conf import Listener
 from deltaforge.embedded.ports import accepts
 from deltaforge.embedded.postgres import PostgresServer
 from tests.support.available import unavailable
-from tests.support.kafka_clients import SCRAM_PASSWORD
 from tests.support.kafka_topics import create_topic, read_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+    from deltaforge.embedded.kafka import KafkaCluster
+    from tests.support.fix_tls import Certificates
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[PostgresServer]:
+def own_postgres(make_postgres: Callable[..., PostgresServer]) -> PostgresServer:
     """A PostgreSQL 18 for one test, not started."""
-    server = PostgresServer(18)
-    try:
-        server.bin_dir.exists()
-    except BinariesMissing as error:
-        unavailable(error)
-    yield server
-    server.close()
+    return make_postgres(18)
 
 
 @pytest.fixture
-def own_kafka(kafka_jars: None) -> Iterator[KafkaCluster]:
+def own_kafka(make_kafka: Callable[..., KafkaCluster]) -> KafkaCluster:
     """A Kafka node for one test, not started."""
-    cluster = KafkaCluster(1)
-    yield cluster
-    cluster.close()
+    return make_kafka(1)
 
 
 def _gone(pid: int, within_s: float = 30.0) -> bool:
@@ -89,10 +85,10 @@ def test_postgres_leaves_nothing(own_postgres: PostgresServer) -> None:
     assert not accepts(own_postgres.port)
 
 
-def test_postgres_says_why_it_does_not_start() -> None:
+def test_postgres_says_why_it_does_not_start(make_postgres: Callable[..., PostgresServer]) -> None:
     """Guards against a failed start whose reason is only in a log file that is removed at once."""
     with pytest.raises(ServerDied, match="shared_buffers"):
-        PostgresServer(18, options={"shared_buffers": "nonsense"}).__enter__()
+        make_postgres(18, options={"shared_buffers": "nonsense"}).start()
 
 
 def test_a_missing_version_names_its_remedy() -> None:
@@ -121,8 +117,8 @@ def test_root_may_run_programs_from_a_closed_directory(tmp_path: Path) -> None:
     assert os.stat(tmp_path / "closed").st_mode & 0o777 == 0o700
 
 
-def test_kafka_keeps_ports_and_records_over_stop_and_kill(own_kafka: KafkaCluster) -> None:
-    """Guards against restart tests that in truth talk to a new, empty broker."""
+def test_kafka_keeps_ports_and_records_until_it_is_closed(own_kafka: KafkaCluster) -> None:
+    """Guards against restart tests on a new, empty broker, and against brokers that pile up on a machine."""
     own_kafka.start()
     before = own_kafka.bootstrap()
     topic = create_topic(before, "kept")
@@ -135,6 +131,10 @@ def test_kafka_keeps_ports_and_records_over_stop_and_kill(own_kafka: KafkaCluste
         own_kafka.start()
         assert own_kafka.bootstrap() == before
         assert [record.value for record in read_topic(before, topic)] == [b"1"]
+    pid, directory = own_kafka.node(1).pid, own_kafka.directory
+    own_kafka.close()
+    assert _gone(pid)
+    assert not directory.exists()
 
 
 @pytest.mark.slow
@@ -151,26 +151,49 @@ def test_a_killed_node_of_three_comes_back(kafka3: KafkaCluster, topic_prefix: s
     assert len(read_topic(kafka3.bootstrap(), topic)) == 3
 
 
-def test_kafka_leaves_nothing(own_kafka: KafkaCluster) -> None:
-    """Guards against brokers and directories that pile up on a developer's machine."""
-    own_kafka.start()
-    pid, directory = own_kafka.node(1).pid, own_kafka.directory
-    own_kafka.close()
-    assert _gone(pid)
-    assert not directory.exists()
-
-
-def test_kafka_says_why_it_does_not_start(kafka_jars: None) -> None:
+def test_kafka_says_why_it_does_not_start(make_kafka: Callable[..., KafkaCluster]) -> None:
     """Guards against a failed start whose reason is only in a log file that is removed at once."""
     with pytest.raises(EmbeddedError, match="num\\.io\\.threads"):
-        KafkaCluster(1, options={"num.io.threads": "nonsense"}).__enter__()
+        make_kafka(1, options={"num.io.threads": "nonsense"}).start()
 
 
-def test_no_command_line_shows_a_password(kafka3: KafkaCluster) -> None:
+def test_no_command_line_shows_a_password(make_kafka: Callable[..., KafkaCluster], certificates: Certificates) -> None:
     """Guards against secrets in `ps`: what Java is given stands in a file only its owner may read."""
-    for node in kafka3.nodes:
-        assert SCRAM_PASSWORD.encode() not in Path(f"/proc/{node.pid}/cmdline").read_bytes()
-        assert (node.directory / "arguments").stat().st_mode & 0o077 == 0
+    cluster = make_kafka(1, listeners=[Listener.SASL], tls=certificates.server, scram_users={"user": "canary-in-ps"})
+    starting = threading.Thread(target=cluster.start)
+    starting.start()
+    seen: set[bytes] = set()
+    while starting.is_alive():
+        seen |= _command_lines()
+        starting.join(0.05)
+    # Java was seen at work, from the formatting of the storage on.
+    assert any(b"java" in line and b"deltaforge-tool-" in line for line in seen)
+    assert not any(b"canary-in-ps" in line for line in seen)
+    assert (cluster.node(1).directory / "arguments").stat().st_mode & 0o077 == 0
+
+
+def _command_lines() -> set[bytes]:
+    lines = set()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.add(file.read_bytes())
+    return lines
+
+
+def test_an_active_backend_does_not_hinder_the_start_after_a_kill(own_postgres: PostgresServer) -> None:
+    """Guards against `pre-existing shared memory block is still in use` right after a kill under load."""
+    own_postgres.start()
+    connection = pq.PGconn.connect(own_postgres.dsn().encode())
+    connection.send_query(b"SELECT count(*) FROM generate_series(1, 100000000)")
+    with psycopg.connect(own_postgres.dsn(), autocommit=True) as watcher:
+        active = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
+        deadline = time.monotonic() + 30
+        while watcher.execute(active, (connection.backend_pid,)).fetchone() is None:
+            assert time.monotonic() < deadline
+    own_postgres.kill()
+    assert _gone(connection.backend_pid, 0.0)
+    connection.finish()
+    own_postgres.start()
 
 
 _OWNER = """

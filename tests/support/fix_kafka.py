@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.support.available import unavailable
 from tests.support.kafka_clients import SCRAM_PASSWORD, SCRAM_USER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.fix_tls import Certificates
 
@@ -43,6 +43,20 @@ def kafka3(kafka_jars: None, certificates: Certificates) -> Iterator[KafkaCluste
     users = {SCRAM_USER: SCRAM_PASSWORD}
     with KafkaCluster(3, listeners=everything, tls=certificates.server, scram_users=users) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def make_kafka(kafka_jars: None) -> Iterator[Callable[..., KafkaCluster]]:
+    """Makes clusters of the test's own, not started; takes the arguments of `KafkaCluster`, closes all at the end."""
+    made: list[KafkaCluster] = []
+
+    def make(*arguments: Any, **settings: Any) -> KafkaCluster:
+        made.append(KafkaCluster(*arguments, **settings))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -98,6 +98,24 @@ def each_postgres(request: pytest.FixtureRequest) -> PostgresServer:
     server = request.getfixturevalue(f"postgres{request.param}")
     assert isinstance(server, PostgresServer)
     return server
+
+
+@pytest.fixture
+def make_postgres() -> Iterator[Callable[..., PostgresServer]]:
+    """Makes servers of the test's own, not started; takes the arguments of `PostgresServer`, closes all at the end."""
+    made: list[PostgresServer] = []
+
+    def make(*arguments: Any, **settings: Any) -> PostgresServer:
+        made.append(PostgresServer(*arguments, **settings))
+        try:
+            made[-1].bin_dir.exists()
+        except (BinariesMissing, DemoPackagesMissing) as error:
+            unavailable(error)
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
 
 
 @pytest.fixture
