@@ -176,13 +176,15 @@ class Run:
     def _exit(self, error: Exception | None) -> Exit:
         if self.stop_asked:
             return Exit(ExitKind.STOPPED, error)
-        if error is None and self.ctx.scope.cancelled_caught:
+        # A child that was cancelled may still return: a shield, or a thread that came back at last.
+        cancelled = self.silent_s > 0 or self.ctx.cancelled_for is not None or self.ctx.scope.cancelled_caught
+        if error is None and cancelled:
             return Exit(ExitKind.CRASHED, self._cancellation())
         return classify(error)
 
     def _cancellation(self) -> Exception:
         if not self.silent_s:
-            return UnexpectedCancellation(f"cancelled from outside: {self.ctx.cancelled_for}")
+            return UnexpectedCancellation(f"not cancelled by its supervisor: {self.ctx.cancelled_for}")
         if self.ctx.is_started:
             return StallDetected(f"no beat for {self.silent_s:.3g} s, and it did not say what it waits for")
         return StartTimedOut(f"ctx.started() not called within {self.silent_s:.3g} s")

@@ -6,10 +6,11 @@ nor sockets, so tests with real input and output need real time.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
@@ -71,7 +72,7 @@ class Step:
 
     Args:
       error: what it raises; None = it returns.
-      after_s: how long it works first; None = until it is asked to stop.
+      after_s: how long it works first; None = until it is asked to stop. Asked earlier, it returns.
       ready: whether it calls `ctx.started()` first.
       cleanup_s: how long it goes on, shielded, after `stopping` or a cancellation.
     """
@@ -115,31 +116,43 @@ class ScriptedActor:
 async def _perform(step: Step, ctx: ActorContext) -> None:
     if step.ready:
         ctx.started()
-    if step.after_s is None:
+    with trio.move_on_after(math.inf if step.after_s is None else step.after_s):
         await ctx.stopping.wait()
-    else:
-        await trio.sleep(step.after_s)
+        return
     if step.error is not None:
         raise step.error
 
 
-AsyncTest = TypeVar("AsyncTest", bound="Callable[..., Awaitable[None]]")
+def autojump() -> trio.abc.Clock:
+    """A clock that jumps to the next deadline whenever all tasks wait."""
+    # Here, not above: trio.testing loads pytest where it is installed.
+    from trio.testing import MockClock
+
+    return MockClock(autojump_threshold=0)
 
 
-def given_schedules(**strategies: SearchStrategy[Any]) -> Callable[[AsyncTest], AsyncTest]:
+def given_schedules(
+    clock: Callable[[], trio.abc.Clock] = autojump, /, **strategies: SearchStrategy[Any]
+) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
     """`hypothesis.given` for concurrent properties: also varies the order in which Trio runs ready tasks.
 
     Plain `given` tries one schedule only; here the schedule is an input like any other, so it is replayed
-    and shrunk. Hypothesis is needed only where this is used.
+    and shrunk. Every example has its own event loop and clock, so the result is a plain function for any
+    test runner. Hypothesis is needed only where this is used.
+
+    Args:
+      clock: makes the clock of one example; virtual time by default.
+      strategies: as for `given`, by name.
     """
     from hypothesis import given
     from hypothesis import strategies as st
 
-    def decorate(test: AsyncTest) -> AsyncTest:
-        @wraps(test)
-        async def scheduled(*args: object, schedule: object, **kwargs: object) -> None:
-            await test(*args, **kwargs)
+    def decorate(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        def scheduled(schedule: object, **drawn: object) -> None:
+            trio.run(partial(test, **drawn), clock=clock())
 
-        return cast("AsyncTest", given(schedule=st.random_module(), **strategies)(scheduled))
+        scheduled.__name__, scheduled.__doc__ = test.__name__, test.__doc__
+        scheduled.__module__, scheduled.__qualname__ = test.__module__, test.__qualname__
+        return given(schedule=st.random_module(), **strategies)(scheduled)
 
     return decorate

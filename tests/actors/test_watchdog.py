@@ -1,0 +1,72 @@
+"""The watchdog of the event loop; real time, because it lives in a thread."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+import actors
+from actors import ActorContext, LoopWatchdog, SpecError
+
+
+def test_silence_is_a_length_of_time() -> None:
+    """Guards against a watchdog that kills a healthy process at once."""
+    with pytest.raises(SpecError):
+        LoopWatchdog(0)
+
+
+async def test_a_blocked_loop_is_noticed_once_per_silence() -> None:
+    """Guards against a hang that nobody sees, and a dump repeated until the disk is full."""
+    calls: list[float] = []
+    noticed, over = threading.Semaphore(0), threading.Event()
+
+    def note(silent_s: float) -> None:
+        calls.append(silent_s)
+        noticed.release()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(LoopWatchdog(0.05, note).run)
+        await trio.testing.wait_all_tasks_blocked()
+        # Block the loop until the thread has spoken, then a few ticks longer: it must not speak again.
+        assert noticed.acquire(timeout=30)
+        over.wait(0.1)
+        assert len(calls) == 1
+        await trio.sleep(0.1)
+        assert noticed.acquire(timeout=30)
+        nursery.cancel_scope.cancel(reason="test")
+    assert min(calls) > 0.05
+
+
+async def test_as_a_child_it_says_that_it_is_ready_and_obeys_a_stop() -> None:
+    """Guards against a watchdog that uses up its grace at every stop."""
+    ctx = ActorContext("watchdog")
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(LoopWatchdog(1000.0).run, ctx)
+            await trio.testing.wait_all_tasks_blocked()
+            assert ctx.is_started
+            ctx.stopping.set()
+
+
+def test_by_default_a_silent_loop_dumps_all_stacks_and_ends_the_process() -> None:
+    """Guards against a process that hangs for ever and looks alive to its supervisor."""
+    code = (
+        "import time, trio.testing, actors\n"
+        "async def main():\n"
+        "    async with trio.open_nursery() as nursery:\n"
+        "        nursery.start_soon(actors.LoopWatchdog(0.1).run)\n"
+        "        await trio.testing.wait_all_tasks_blocked()\n"
+        "        time.sleep(60)\n"
+        "trio.run(main)\n"
+    )
+    root = Path(actors.__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1
+    assert "event loop silent" in done.stderr
+    assert "in main" in done.stderr
