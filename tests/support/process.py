@@ -73,7 +73,9 @@ class Deltaforge:
         """
         self.port = free_ports(1)[0]
         command = [sys.executable, "-m", "deltaforge", str(file), "--api-addr", f"{HOST}:{self.port}"]
-        self._command = [*wrapper, *command, *arguments]
+        # Dies with the test run, also when that is killed.
+        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        self._command = [*guard, *wrapper, *command, *arguments]
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
         self._environment = {**kept, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1", **environment}
         self.log = log_directory() / f"{next(_numbers):03d}-{name}.log"
