@@ -86,14 +86,14 @@ def spec_for(
 
 
 class Encoder(Protocol):
-    """Turns parts of transactions into Kafka records. Holds the Relations seen since `reset`; no other state matters."""
+    """Turns parts of transactions into Kafka records. Its state: Relations since `reset`, and the last Origin."""
 
     name: str
     """`python` or `compiled`."""
 
     @property
     def omitted(self) -> tuple[str, ...]:
-        """Columns left out because their type has no JSON form, as `schema.table.column`, since the encoder was made."""
+        """Columns left out because their type has no JSON form, as `schema.table.column`, each once."""
         ...
 
     def reset(self) -> None:

@@ -12,13 +12,14 @@ Rule 5: the Origin message of a transaction counts for all its parts.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from deltaforge.envelopes.base import POSITION_INDEX, POSITION_LSN, Encoded, EncoderSpec, Headers
 from deltaforge.envelopes.changes import Record, change_records, read_change, truncate_records, truncated
 from deltaforge.envelopes.frame import Frame, Origin
 from deltaforge.envelopes.plan import CONVERSION_ERRORS, Plan
-from deltaforge.envelopes.rowcode import Rows, compile_rows
+from deltaforge.envelopes.rowcode import Rows, RowWriter
 from deltaforge.errors import DeltaforgeError, ProtocolViolation
 from deltaforge.model import Lsn
 
@@ -127,7 +128,7 @@ class DebeziumEncoder:
             if len(self._known) >= PLANS_KEPT:
                 self._known.clear()
             plan = Plan(relation, self._spec)
-            found = self._known[relation] = plan, compile_rows(plan)
+            found = self._known[relation] = plan, RowWriter(plan).rows
             for name in plan.omitted:
                 self._omitted[f"{relation.schema}.{relation.table}.{name}"] = None
         plan, rows = found
@@ -209,11 +210,10 @@ class _Work:
         """Encode one insert, update or delete of any form."""
         lsn = int.from_bytes(message[1:9], "big")
         frame = self._framed(origin)
+        change = read_change(message, plan)
         records = None
-        try:
-            records = change_records(read_change(message, plan), plan, frame, self._spec, lsn)
-        except CONVERSION_ERRORS:
-            pass
+        with suppress(*CONVERSION_ERRORS):
+            records = change_records(change, plan, frame, self._spec, lsn)
         if records is None:
             raise _blamed(plan, message)
         self._add(records, index)

@@ -19,7 +19,7 @@ class Unsent(Enum):
 
 
 UNSENT = Unsent.UNSENT
-Field: TypeAlias = str | None | Unsent
+Field: TypeAlias = str | Unsent | None
 """Wire text, NULL, or unchanged TOAST."""
 
 _TEXT, _NULL, _UNCHANGED = b"tnu"

@@ -40,7 +40,9 @@ class Frame:
 
     __slots__ = ("_middles", "_origin", "_stamp", "_time", "_xid", "head")
 
-    def __init__(self, spec: EncoderSpec, part: TransactionPart, previous_end: Lsn, now_ns: int, origin: Origin) -> None:
+    def __init__(
+        self, spec: EncoderSpec, part: TransactionPart, previous_end: Lsn, now_ns: int, origin: Origin
+    ) -> None:
         us = part.commit_time_us
         last = f'\\"{int(previous_end)}\\"' if previous_end else "null"
         self.head = (

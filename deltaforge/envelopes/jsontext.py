@@ -37,7 +37,7 @@ def quote(text: str) -> str:
 
 
 def has_four_bytes(text: str) -> bool:
-    """May `text` hold a character outside the basic plane? (Five quick scans are faster than one regular expression.)"""
+    """May `text` hold a character outside the basic plane? Five quick scans are faster than a regular expression."""
     return not text.isascii() and (
         "\xf0" in text or "\xf1" in text or "\xf2" in text or "\xf3" in text or "\xf4" in text
     )

@@ -26,7 +26,7 @@ def base64_of_int(number: int) -> str:
 
 
 def decimal(text: str) -> str:
-    """`numeric(p,s)`: PostgreSQL prints exactly s digits after the point, so dropping the point gives the unscaled value.
+    """`numeric(p,s)`: PostgreSQL prints s digits after the point, so without the point it is the unscaled value.
 
     Raises ValueError for NaN and the infinities, which Connect's Decimal cannot hold.
     """

@@ -1,50 +1,46 @@
 r"""Generated code for the common row: an insert, or an update without an old tuple, of one table.
 
-For each plan a function is compiled from `_TEMPLATE`. It takes a run of messages that begin with the same tag (kind,
+For each plan a function is compiled from `_ROWS`. It takes a run of messages that begin with the same tag (kind,
 relation, tuple mark and column count: bytes 25 to 32) and appends a key and a value for each.
 
-Rule 1: text values hold no zero byte, so three zero bytes stand in a tuple only at the start of a length below 256.
-        Splitting there gives one piece more than there are columns exactly when every column is present and shorter
-        than 256 bytes. A piece is the last length byte, the text, and the kind of the next column.
-Rule 2: any other row, and a row with a character that `quick_quote` writes differently than Java, takes the ordinary
-        way of the plan. Both ways give the same bytes.
+Rule 1: rows whose columns are all short are written there. Other shapes (shapes.py) get a function of their own, from
+        `_SHAPED`, when they are first seen.
+Rule 2: a row without a shape, and a row with a character that `quick_quote` writes differently than Java, takes the
+        ordinary way of the plan. All ways give the same bytes.
 Rule 3: a converter's error leaves the function as it is; whoever called it sees in `values` how far it came.
 
-What the source of an orders table with the columns id and status looks like:
+What stands in the function for an orders table with the columns id and status:
 
-    def rows(messages, at, stop, tag, head, middle, tail, add_key, add_value):
-        while at < stop:
-            message = messages[at]
-            if message[25:33] != tag:
-                break
-            at += 1
-            lsn = str(int_of(message[1:9]))
-            text = message[33:].decode("latin-1")
-            pieces = text.split("\0\0\0")
-            key = after = ""
-            if len(pieces) == 3:
-                _, p0, p1 = pieces
-                v0 = p0[1:-1]
-                after = '{"id":' f"{v0}" ',"status":' f"{q(p1[1:])}" "}"
-                ...
+    p0, p1, p2, = pieces
+    v0 = p1[1:-1]
+    after = '{"id":' f'''{v0}''' ',"status":' f'''{quick(p2[1:])}''' '}'
+    key = '{"id":' f'''{v0}''' '}'
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Protocol, cast
 
 from deltaforge.envelopes.fields import read_fields
 from deltaforge.envelopes.jsontext import has_four_bytes, quick_quote
+from deltaforge.envelopes.shapes import NULL, SHORT, cut, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from deltaforge.envelopes.plan import Plan, PlanColumn
 
+    Written = tuple[str, str | None]
+    """The row's JSON object and its key's."""
+    Shaped = Callable[[str, list[str]], Written | None]
+
 MEMO_LIMIT = 8192
 """Entries a Memo keeps before it starts again."""
+SHAPES_LIMIT = 32
+"""Shapes of one table that get code of their own."""
 
-_TEMPLATE = r"""
+_ROWS = r"""
 def rows(messages, at, stop, tag, head, middle, tail, add_key, add_value):
     while at < stop:
         message = messages[at]
@@ -54,19 +50,28 @@ def rows(messages, at, stop, tag, head, middle, tail, add_key, add_value):
         lsn = str(int_of(message[1:9], "big"))
         text = message[33:].decode("latin-1")
         pieces = text.split("\0\0\0")
-        if len(pieces) == {pieces}:
+        if len(pieces) == {count}:
             {names} = pieces
-{values}
+            {lines}
             after = {after}
             key = {key}
             if {rare}:
                 after, key = ordinary(message)
         else:
-            after, key = ordinary(message)
+            after, key = other(message, text, pieces)
         add_key({add_key})
         value = f'{start}{{after}}{{head}}{{lsn}}{{middle}}{{lsn}}{{tail}}'
         add_value(value.encode("latin-1"))
     return at
+"""
+
+_SHAPED = r"""
+def shaped(text, pieces):
+    {names} = pieces
+    {lines}
+    after = {after}
+    key = {key}
+    return None if {rare} else (after, key)
 """
 
 
@@ -102,73 +107,108 @@ class Memo(dict[str, str]):
         return found
 
 
-def compile_rows(plan: Plan) -> Rows:
-    """The generated function for `plan`."""
-    names: dict[str, object] = {"int_of": int.from_bytes, "quick": quick_quote, "four": has_four_bytes}
-    names["ordinary"] = _ordinary(plan)
-    source = _source(plan, names)
-    exec(compile(source, f"<rows of {plan.relation.schema}.{plan.relation.table}>", "exec"), names)  # noqa: S102
-    return cast("Rows", names["rows"])
+@cache
+def _memo(convert: Callable[[str], str]) -> Memo:
+    """One Memo for each converter, whatever the number of tables and columns: memory stays bounded."""
+    return Memo(convert)
 
 
-def _ordinary(plan: Plan) -> Callable[[bytes], tuple[str, str | None]]:
-    def ordinary(message: bytes) -> tuple[str, str | None]:
+class RowWriter:
+    """The code of one plan: the function for all-short rows, and the functions of other shapes as they come up."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._seen: set[str] = set()
+        self._by_count: dict[int, list[Shaped]] = {}
+        self._names: dict[str, object] = {
+            "int_of": int.from_bytes,
+            "quick": quick_quote,
+            "four": has_four_bytes,
+            "ordinary": self._ordinary,
+            "other": self._other,
+        }
+        self._expressions = {column.index: _expression(column, self._names) for column in plan.columns}
+        self.rows = cast("Rows", self._compile(_ROWS, SHORT * plan.count, "rows"))
+
+    def _ordinary(self, message: bytes) -> Written:
+        plan = self._plan
         fields, _ = read_fields(message, 31, plan.count)
         key = plan.key(fields)
         return plan.row(fields), None if key is None else f"{{{key}{plan.key_end}"
 
-    return ordinary
+    def _other(self, message: bytes, text: str, pieces: list[str]) -> Written:
+        """A row that is not all short: by the code of its shape, else the ordinary way."""
+        for shaped in self._by_count.get(len(pieces), ()):
+            found = shaped(text, pieces)
+            if found is not None:
+                return found
+        if len(self._seen) < SHAPES_LIMIT:
+            shape = shape_of(read_fields(message, 31, self._plan.count)[0])
+            if shape is not None and shape not in self._seen:
+                self._seen.add(shape)
+                code = self._compile(_SHAPED, shape, "shaped")
+                self._by_count.setdefault(len(pieces), []).append(cast("Shaped", code))
+        return self._ordinary(message)
+
+    def _compile(self, template: str, shape: str, name: str) -> object:
+        relation = self._plan.relation
+        source = self._source(template, shape)
+        scope = dict(self._names)
+        exec(compile(source, f"<{name} of {relation.schema}.{relation.table}>", "exec"), scope)  # noqa: S102
+        return scope[name]
+
+    def _source(self, template: str, shape: str) -> str:
+        plan = self._plan
+        how = cut(shape)
+        lines = list(how.lines)
+        shown: dict[int, str] = {}
+        for column in plan.columns:
+            if shape[column.index] == NULL:
+                continue
+            expression = self._expressions[column.index].replace("SLOT", how.slots[column.index])
+            if column in plan.key_columns:
+                lines.append(f"v{column.index} = {expression}")
+                expression = f"v{column.index}"
+            shown[column.index] = expression
+        texts = any(column.rendering.inline == "text" for column in plan.columns)
+        indent = "\n            " if template is _ROWS else "\n    "
+        return template.format(
+            count=how.pieces,
+            names=how.names,
+            lines=indent.join(lines) or "pass",
+            after=_object(plan.columns, shown, "}"),
+            key=_object(plan.key_columns, shown, plan.key_end) if plan.key_columns else "None",
+            rare=r'"\\u00" in after or not text.isascii() and four(text)' if texts else "False",
+            add_key='key.encode("latin-1")' if plan.key_columns else "None",
+            start='{{"before":null,"after":',
+        )
 
 
-def _source(plan: Plan, names: dict[str, object]) -> str:
-    values = []
-    shown: dict[int, str] = {}
-    for column in plan.columns:
-        index = column.index
-        slot = f"p{index}[1:]" if index == plan.count - 1 else f"p{index}[1:-1]"
-        expression = _expression(column, slot, names)
-        if column in plan.key_columns:
-            values.append(f"            v{index} = {expression}")
-            expression = f"v{index}"
-        shown[index] = expression
-    after = _literal([(column.label, shown[column.index]) for column in plan.columns], "}")
-    key = _literal([(column.label, shown[column.index]) for column in plan.key_columns], plan.key_end)
-    texts = any(column.rendering.inline == "text" for column in plan.columns)
-    return _TEMPLATE.format(
-        start='{{"before":null,"after":',
-        pieces=plan.count + 1,
-        names=", ".join(["_", *(f"p{index}" for index in range(plan.count))]) + ("," if not plan.count else ""),
-        values="\n".join(values),
-        after=after,
-        key=key if plan.key_columns else "None",
-        rare=r'"\\u00" in after or not text.isascii() and four(text)' if texts else "False",
-        add_key='key.encode("latin-1")' if plan.key_columns else "None",
-    )
-
-
-def _expression(column: PlanColumn, slot: str, names: dict[str, object]) -> str:
-    """Source text of an expression for the column's JSON. `slot` is the expression of its text."""
+def _expression(column: PlanColumn, names: dict[str, object]) -> str:
+    """Source text of an expression for the column's JSON; SLOT stands for the expression of its text."""
     rendering = column.rendering
     match rendering.inline:
         case "raw":
-            return slot
+            return "SLOT"
         case "quoted":
-            return f"'\"' + {slot} + '\"'"
+            return "'\"' + SLOT + '\"'"
         case "text":
-            return f"quick({slot})"
+            return "quick(SLOT)"
         case "memo":
-            names[f"m{column.index}"] = Memo(rendering.convert)
-            return f"m{column.index}[{slot}]"
+            names[f"m{column.index}"] = _memo(rendering.convert)
+            return f"m{column.index}[SLOT]"
         case "call":
             names[f"f{column.index}"] = rendering.convert
-            return f"f{column.index}({slot})"
+            return f"f{column.index}(SLOT)"
 
 
-def _literal(members: list[tuple[str, str]], end: str) -> str:
+def _object(columns: tuple[PlanColumn, ...], shown: dict[int, str], end: str) -> str:
     """An f-string of a JSON object. Constants are string literals beside it, which the compiler merges."""
     out = []
     comma = "{"
-    for label, expression in members:
-        out.append(f"{comma + label!r} f'''{{{expression}}}'''")
+    for column in columns:
+        expression = shown.get(column.index)
+        constant = comma + column.label
+        out.append(repr(constant + column.null) if expression is None else f"{constant!r} f'''{{{expression}}}'''")
         comma = ","
-    return " ".join([*out, repr(end if members else "{" + end)])
+    return " ".join([*out, repr(end if columns else "{" + end)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64, unhexlify
 from functools import partial
+from hashlib import md5
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -15,10 +16,11 @@ import msgspec
 
 from deltaforge.envelopes import arrays, numbers, times
 from deltaforge.envelopes.jsontext import quote, wire
-from deltaforge.model import PgType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from deltaforge.model import PgType
 
 Inline = Literal["raw", "quoted", "text", "memo", "call"]
 
@@ -109,8 +111,6 @@ def _array(element: PgType, modifier: int, placeholder: str) -> Rendering | None
 
 def _name_uuid(name: bytes) -> UUID:
     """Java's UUID.nameUUIDFromBytes: version 3 without a namespace."""
-    from hashlib import md5
-
     return UUID(bytes=md5(name, usedforsecurity=False).digest(), version=3)
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from deltaforge.model import Lsn
+from deltaforge.model import Lsn  # noqa: TC001 - msgspec reads the annotations
 
 
 class Unchanged(Enum):
@@ -20,7 +20,7 @@ class Unchanged(Enum):
 
 
 UNCHANGED = Unchanged.UNCHANGED
-Value: TypeAlias = bytes | None | Unchanged
+Value: TypeAlias = bytes | Unchanged | None
 """Text in the client encoding, NULL, or unchanged TOAST."""
 
 

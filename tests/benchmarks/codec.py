@@ -38,7 +38,8 @@ def part(number: int, note: str | None, amounts: int) -> TransactionPart:
         wire.insert(
             ORDERS.oid,
             [
-                str(number * ROWS + i), str(i * 7919 % 10_000), "pending", f"{(number * ROWS + i) * 37 % amounts / 100:.2f}",
+                str(number * ROWS + i), str(i * 7919 % 10_000), "pending",
+                f"{(number * ROWS + i) * 37 % amounts / 100:.2f}",
                 note, f"2026-11-23 09:{i % 60:02d}:01.{123456 + number}+00", "2026-11-23 09:00:01.5+00",
             ],
             lsn + i * 120,
@@ -54,9 +55,7 @@ def part(number: int, note: str | None, amounts: int) -> TransactionPart:
 
 def measure(title: str, note: str | None, amounts: int) -> float:
     """Encode PARTS transactions; print and return microseconds per row."""
-    encoder = make_encoder(
-        spec_for(topic="orders.cdc", topic_prefix="orders-to-kafka", database="shop")
-    )
+    encoder = make_encoder(spec_for(topic="orders.cdc", topic_prefix="orders-to-kafka", database="shop"))
     parts = [part(number, note, amounts) for number in range(PARTS)]
     best = 1e9
     for _ in range(3):

@@ -32,7 +32,7 @@ def orders(postgres15: PostgresServer) -> Iterator[list[TransactionPart]]:
     database = create_database(postgres15)
     try:
         run_script(database, (DATA / "orders.sql").read_text())
-        yield transactions(database, read_slot(database, "gold", "pub"))
+        yield transactions(database, read_slot(database, database.name, "pub"))
     finally:
         drop_database(database)
 
@@ -41,7 +41,7 @@ def run_script(database: Database, script: str) -> None:
     """Schema and first rows, then a slot, then one transaction per `-- TX` block."""
     before, _, stream = script.partition("-- STREAM\n")
     database.execute(before)
-    database.execute("SELECT pg_create_logical_replication_slot('gold', 'pgoutput')")
+    database.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [database.name])
     for block in stream.split("-- TX\n"):
         database.execute(block)
 

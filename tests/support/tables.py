@@ -32,13 +32,21 @@ def numeric(precision: int, scale: int) -> int:
 
 
 def column(
-    name: str, kind: str, modifier: int = -1, *, identity: bool = False, not_null: bool = False, default: str | None = None
+    name: str,
+    kind: str,
+    modifier: int = -1,
+    *,
+    identity: bool = False,
+    not_null: bool = False,
+    default: str | None = None,
 ) -> Column:
     """A column of a built-in type."""
     return Column(name, pg_type(kind), modifier, identity, not_null, default)
 
 
-def table(*columns: Column, name: str = "t", oid: int = 16400, identity: str = "d", key: Sequence[int] = (0,)) -> Relation:
+def table(
+    *columns: Column, name: str = "t", oid: int = 16400, identity: str = "d", key: Sequence[int] = (0,)
+) -> Relation:
     """A table in schema public whose key is its first column."""
     return Relation(oid, "public", name, identity, columns, tuple(key))
 

@@ -167,7 +167,9 @@ def test_truncates_are_written_only_when_asked_for() -> None:
 def test_skipped_operations_use_up_their_index() -> None:
     """Guards against a position that shifts when an operation is skipped."""
     messages = [wire.insert(16400, ROW), wire.update(16400, ROW), wire.delete(16400, ROW), wire.message("p", b"x")]
-    encoded = encode([*messages, wire.insert(16400, ROW)], skipped_operations=["c"], position_headers=True, tombstones=False)
+    encoded = encode(
+        [*messages, wire.insert(16400, ROW)], skipped_operations=["c"], position_headers=True, tombstones=False
+    )
     assert [body and body[0] for body in bodies(encoded)] == ["u", "d"]
     assert [dict(headers or ())["deltaforge.index"] for headers in encoded.headers] == [b"1", b"2"]
     assert encoded.events == 2
@@ -176,7 +178,9 @@ def test_skipped_operations_use_up_their_index() -> None:
 def test_skipped_events_still_teach_their_relations() -> None:
     """Guards against an unknown table after a restart in the middle of a transaction."""
     other = table(column("id", "int4"), name="other", oid=16401)
-    part = part_of([wire.insert(16400, ROW, 1), wire.insert(16401, ["1"], 2), wire.insert(16401, ["2"], 3)], [ORDERS, other])
+    part = part_of(
+        [wire.insert(16400, ROW, 1), wire.insert(16401, ["1"], 2), wire.insert(16401, ["2"], 3)], [ORDERS, other]
+    )
     encoder = encoder_for()
     assert encoder.encode(part, 2, Lsn(0), NOW_NS).keys == [b'{"id":2}']
     assert encoder.encode(part_of([wire.insert(16400, ROW)]), 0, Lsn(0), NOW_NS).topics == ["gold.public.orders"]

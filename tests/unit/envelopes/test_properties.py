@@ -23,7 +23,9 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     "json": TEXT,
     "bool": st.sampled_from("tf"),
     "bytea": st.binary(max_size=300).map(lambda data: "\\x" + data.hex()),
-    "numeric": st.integers(-(10**20), 10**20).map(lambda n: f"{'-' if n < 0 else ''}{abs(n) // 100}.{abs(n) % 100:02d}"),
+    "numeric": st.integers(-(10**20), 10**20).map(
+        lambda n: f"{'-' if n < 0 else ''}{abs(n) // 100}.{abs(n) % 100:02d}"
+    ),
     "float8": st.floats(allow_nan=False, allow_infinity=False).map(repr),
 }
 
@@ -47,18 +49,22 @@ def read(kind: str, text: str | None, found: Any) -> bool:
             return bool(found == text)
 
 
+# Twice, because the first row of each shape is written the ordinary way.
+Case = tuple[list[str], list[list[str | None]]]
+
+
 @st.composite
-def rows(draw: st.DrawFn) -> tuple[list[str], list[list[str | None]]]:
+def rows(draw: st.DrawFn) -> Case:
     kinds = draw(st.lists(st.sampled_from(sorted(VALUES)), max_size=6))
     one = st.tuples(*(st.none() | VALUES[kind] for kind in kinds)).map(list)
     return kinds, draw(st.lists(one, min_size=1, max_size=6))
 
 
 @given(rows(), st.booleans())
-def test_any_row_is_valid_json_with_the_values_that_went_in(case: tuple[list[str], list[list[str | None]]], key: bool) -> None:
+def test_any_row_is_valid_json_with_the_values_that_went_in(case: Case, key: bool) -> None:
     """Guards against an escape that is missing, and a length or NULL that is misread by the generated code."""
     # GIVEN a table of any columns and some rows of it
-    kinds, given_rows = case
+    kinds, given_rows = case[0], case[1] * 2
     names = [f'c{i}"\n' for i in range(len(kinds))]
     modifiers = {"numeric": numeric(22, 2)}
     columns = [column(name, kind, modifiers.get(kind, -1)) for name, kind in zip(names, kinds, strict=True)]
@@ -82,9 +88,9 @@ def test_any_row_is_valid_json_with_the_values_that_went_in(case: tuple[list[str
 
 
 @given(rows())
-def test_generated_code_and_the_ordinary_way_give_the_same_bytes(case: tuple[list[str], list[list[str | None]]]) -> None:
+def test_generated_code_and_the_ordinary_way_give_the_same_bytes(case: Case) -> None:
     """Guards against two forms of one value, depending on what else is in the row."""
-    kinds, given_rows = case
+    kinds, given_rows = case[0], case[1] * 2
     columns = [column(f"c{i}", kind, {"numeric": numeric(22, 2)}.get(kind, -1)) for i, kind in enumerate(kinds)]
     relation = table(*columns, key=[0] if kinds else [], identity="f")
     encoder = make_encoder(spec_for(topic="all", topic_prefix="p", database="d"))
