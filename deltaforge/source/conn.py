@@ -38,6 +38,8 @@ _CLOCK_EVERY = 64
 
 _OK = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COPY_BOTH)
 _RETRY_FLUSH_S = 0.05
+_PUBLICATION_SKIPPED = b"55000"
+"""SQLSTATE of the warning that PostgreSQL 18 leaves out a missing publication's changes."""
 
 
 class StreamEnded(TransientError):
@@ -115,6 +117,8 @@ class ReplicationConnection:
         self._fd = os.dup(conn.socket)
         self._waiting: trio.CancelScope | None = None
         self._ended = False
+        self._warned: DeltaforgeError | None = None
+        conn.notice_handler = self._notice
 
     @property
     def backend_pid(self) -> int:
@@ -203,6 +207,9 @@ class ReplicationConnection:
                     until = trio.current_time() + max_s
                 self._call(self._conn.consume_input, "streaming")
                 asked = True
+        if self._warned is not None:
+            # Also what came before the warning: the next stream brings it again.
+            raise self._warned
         if not messages:
             raise self._end()
         return messages
@@ -275,12 +282,19 @@ class ReplicationConnection:
         except psycopg.Error:
             return self._broken("streaming")
         if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
-            return self._server_error(result, "streaming")
+            return self._server_error(result, "")
         return StreamEnded(f"the server at {self._target} ended the stream")
 
     def _server_error(self, result: PGresult, doing: str) -> DeltaforgeError:
         state = result.error_field(pq.DiagnosticField.SQLSTATE)
         text = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY)
         if state is None:
-            return self._broken(doing)
-        return faults.from_sqlstate(state.decode(), (text or b"").decode(errors="replace"), doing)
+            return self._broken(doing or "streaming")
+        words = (text or b"").decode(errors="replace")
+        if not doing:
+            return faults.from_stream_state(state.decode(), words)
+        return faults.from_sqlstate(state.decode(), words, doing)
+
+    def _notice(self, result: PGresult) -> None:
+        if result.error_field(pq.DiagnosticField.SQLSTATE) == _PUBLICATION_SKIPPED:
+            self._warned = self._server_error(result, "")

@@ -99,6 +99,17 @@ def from_sqlstate(state: str, text: str, doing: str) -> DeltaforgeError:
     return kind(message, hint=hint)
 
 
+def from_stream_state(state: str, text: str) -> DeltaforgeError:
+    """The error for an error or a warning in mid-stream; there an unknown object is the publication, not the slot.
+
+    Up to 17 a missing publication is an error (42704). Since 18 it is a warning (55000), and the changes it would have
+    published are left out: going on would lose them without a word.
+    """
+    if state in ("42704", "55000"):
+        return PublicationMissing(f"streaming: {clean(text)} (SQLSTATE {state})")
+    return from_sqlstate(state, text, "streaming")
+
+
 def from_connect_text(text: str, target: str) -> DeltaforgeError:
     """The error for a failed connection to `target` (user@host:port/dbname), judged by libpq's text."""
     message, lowered = f"cannot connect to {target}: {clean(text)}", text.lower()

@@ -64,7 +64,8 @@ def survey(messages: list[bytes]) -> Survey:
                 raise ProtocolViolation(f"unknown replication frame {message[:1]!r} of {len(message)} bytes")
         if message:
             # Both frames: the position follows the letter. XLogData's clock is at 17, the keepalive's at 9.
-            received = _U64.unpack_from(message, 1)[0]
+            # A keepalive may name a lower one than the COMMIT before it.
+            received = max(_U64.unpack_from(message, 1)[0], committed)
             clock = _CLOCK.unpack_from(message, 17 if message[0] == _XLOG else 9)[0] + POSTGRES_EPOCH_US
     except (IndexError, struct.error):
         raise ProtocolViolation(f"replication frame {message[:1]!r} of {len(message)} bytes is too short") from None

@@ -136,8 +136,8 @@ class ReaderActor:
 
     async def _one_epoch(self, ctx: ActorContext, opening: trio.CancelScope, reading: trio.CancelScope) -> None:
         connection = None
+        await failpoint_async("reader.prepare")
         with opening, ctx.waiting("postgres"):
-            await failpoint_async("reader.prepare")
             if self._state == "standby":
                 await self._look_again()
             await self._prepare(self._control)

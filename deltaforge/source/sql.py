@@ -16,7 +16,7 @@ import psycopg.waiting
 import trio
 import trio_asyncio  # type: ignore[import-untyped]
 
-from deltaforge.errors import DeltaforgeError, OperatorError, TransientError, UsageError
+from deltaforge.errors import DeltaforgeError, OperatorError, Refused, TransientError, UsageError
 from deltaforge.model import Lsn, PgType, SlotState
 from deltaforge.source import catalog, faults, publication, relations, session
 
@@ -111,6 +111,7 @@ class ControlSession:
 
         Raises:
           OperatorError: naming the statement that helps.
+          Refused: the slot belongs to another database.
         """
         identity = await self.identify()
         if identity.wal_level != "logical":
@@ -130,8 +131,10 @@ class ControlSession:
                     hint="choose another slot name, or drop that slot",
                 )
             if database != identity.database:
-                raise OperatorError(
-                    f'slot "{self._slot}" belongs to database {database}, the DSN names {identity.database}',
+                # Refused, not blocked: no server will ever move a slot into another database.
+                raise Refused(
+                    f'wrong source: slot "{self._slot}" belongs to database {database}, the DSN names '
+                    f"{identity.database}; nothing was moved",
                     hint="correct the database in the DSN, or choose another slot name",
                 )
         return identity

@@ -187,16 +187,16 @@ class Stream:
         nbytes = sum(map(len, messages))
         start, end = self._position, self._position + len(messages)
         chunk = WalChunk(self._number, start, end, messages, attached, nbytes)
+        self._count(survey, len(messages), nbytes)
         await self._wires.budget.acquire(nbytes * self._wires.weight, self._number)
         await self._wires.outbox.send(chunk)
         self._position = end
-        self._count(survey, len(messages), nbytes)
+        self._sent_end = survey.committed or self._sent_end
 
     def _count(self, survey: frames.Survey, messages: int, nbytes: int) -> None:
         counters = self._counters
         counters.received = self._received = Lsn(max(survey.received, self._received))
-        if survey.committed:
-            counters.committed = self._sent_end = survey.committed
+        counters.committed = survey.committed or counters.committed
         counters.messages += messages
         counters.bytes += nbytes
         counters.chunks += 1
