@@ -9,6 +9,7 @@ Escalated and AutoShutdownTriggered are the supervisor's own ends.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,7 +17,7 @@ from .errors import error_text
 
 
 @dataclass(frozen=True)
-class Event:
+class Event(ABC):
     """Base of all events.
 
     Attributes:
@@ -39,9 +40,9 @@ class Event:
     def __str__(self) -> str:
         return f"{self.supervisor}/{self.child} {self.says()}"
 
+    @abstractmethod
     def says(self) -> str:
         """The event as a phrase, without its subject."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

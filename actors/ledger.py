@@ -73,7 +73,7 @@ class Ledger:
                 return Verdict(Action.RESTART, decision.delay_s + jitter_s, decision.counted)
             case Action.ESCALATE:
                 return Verdict(Action.ESCALATE, error=self._giving_up(child, exit, decision))
-            case Action.DROP:
+            case _:
                 return Verdict(Action.DROP)
 
     def _refusal(self, child: Child, exit: Exit, decision: Decision) -> Exception | None:

@@ -109,7 +109,7 @@ def group_of(strategy: Strategy, children: Sequence[M], failed: M) -> Sequence[M
             return [failed]
         case Strategy.REST_FOR_ONE:
             return children[children.index(failed) :]
-        case Strategy.ONE_FOR_ALL:
+        case _:
             return children
 
 

@@ -340,8 +340,7 @@ class Supervisor:
         child.was_ready = True
         if child.state == "starting":
             child.move("running", now)
-        if job.left and job.left[0] is child:
-            job.left.popleft()
+        job.left.popleft()
         run.settled.set()
         self._reporter.say(events.ChildStarted, child, attempt=run.ctx.attempt, took_s=now - run.began_at)
         self._settle()
@@ -361,7 +360,7 @@ class Supervisor:
             case Action.DROP:
                 self._drop(child, "failed" if exit.kind is ExitKind.RETRY else child.state)
                 self._auto_shutdown(child)
-            case Action.ESCALATE:
+            case _:
                 child.move("failed", now)
                 self._reporter.say(events.Escalated, child, error=verdict.error)
                 self._failure = verdict.error

@@ -196,3 +196,21 @@ async def test_a_stop_during_the_start_stops_what_was_started(autojump_clock: Mo
         supervisor.stop()
     assert trace == [("start", "a"), ("end", "a")]
     assert [child.state for child in supervisor.statistics().children] == ["stopped"] * 3
+
+
+async def test_a_child_ready_while_it_is_stopped_is_still_stopping(autojump_clock: MockClock) -> None:
+    """Guards against a state that says running while the grace is counted down."""
+
+    async def late(ctx: ActorContext) -> None:
+        await ctx.stopping.wait()
+        ctx.started()
+        await trio.sleep(1)
+
+    recorder = EventRecorder()
+    supervisor = Supervisor("s", SupervisorSpec(), [ChildSpec("a", late)], on_event=recorder)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        await trio.testing.wait_all_tasks_blocked()
+        supervisor.stop()
+        await recorder.wait_for(ChildStarted)
+        assert supervisor.statistics().children[0].state == "stopping"

@@ -13,6 +13,7 @@ import trio.testing
 
 import actors
 from actors import ActorContext, LoopWatchdog, SpecError
+from actors.watchdog import dump_and_exit
 
 
 def test_silence_is_a_length_of_time() -> None:
@@ -52,6 +53,17 @@ async def test_as_a_child_it_says_that_it_is_ready_and_obeys_a_stop() -> None:
             await trio.testing.wait_all_tasks_blocked()
             assert ctx.is_started
             ctx.stopping.set()
+
+
+def test_the_default_action_dumps_before_it_exits(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against an exit that leaves no trace."""
+    monkeypatch.setattr("os._exit", sys.exit)
+    with pytest.raises(SystemExit) as caught:
+        dump_and_exit(31.0)
+    assert caught.value.code == 1
+    assert "event loop silent for 31 s" in capfd.readouterr().err
 
 
 def test_by_default_a_silent_loop_dumps_all_stacks_and_ends_the_process() -> None:
