@@ -17,7 +17,7 @@ from deltaforge.config.problems import ConfigProblems, Finding, Mark, Problem
 from deltaforge.config.schema import KafkaSinkConfig, Pipeline
 from deltaforge.config.templates import TopicTemplate
 from deltaforge.config.walk import Walker
-from deltaforge.config.yamltext import MAX_BYTES, Node, read
+from deltaforge.config.yamltext import MAX_BYTES, MAX_PROBLEMS, Node, read
 from deltaforge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,8 +62,14 @@ def load_path(path: Path, env: Mapping[str, str], *, sink_checks: Sequence[SinkC
     files = sorted(child for child in path.iterdir() if child.suffix in (".yaml", ".yml") and child.is_file())
     if not files:
         raise ConfigError(f"{path} has no .yaml or .yml file in it", hint="name a pipeline file, or put one there")
-    loaded = [load_file(file, env, sink_checks=sink_checks) for file in files]
-    return _refuse_namesakes(loaded)
+    return _refuse_namesakes([_load_one_of_many(file, env, sink_checks) for file in files])
+
+
+def _load_one_of_many(path: Path, env: Mapping[str, str], sink_checks: Sequence[SinkCheck]) -> LoadedPipeline:
+    try:
+        return load_file(path, env, sink_checks=sink_checks)
+    except ConfigError as error:
+        return LoadedPipeline(path, None, ConfigProblems(path, [Problem(1, 1, "", str(error), error.hint)]))
 
 
 def load_file(path: Path, env: Mapping[str, str], *, sink_checks: Sequence[SinkCheck] = ()) -> LoadedPipeline:
@@ -108,7 +114,8 @@ def _checked_tree(walker: Walker, node: Node, env: Mapping[str, str], sink_check
         sink = msgspec.convert({**_STAND_INS, **config}, KafkaSinkConfig, dec_hook=_keep)
         for check in sink_checks:
             findings += (_below(where, finding) for finding in check(sink, env))
-    walker.problems.extend(walker.place(finding) for finding in findings)
+    for finding in findings[:MAX_PROBLEMS]:
+        walker.problems.append(walker.place(finding))
     return tree
 
 
@@ -141,10 +148,11 @@ def _findings(sections: Mapping[str, dict[str, Any]], marks: Mapping[str, Mark])
     policy = sections.get("spec.commit_policy", {})
     if all(name in policy for name in ("mode", "quorum") if f"spec.commit_policy.{name}" in marks):
         yield from _policy_findings(policy, sinks, sum(bool(_SINK.match(where)) for where in marks))
-    tables = sections.get("spec.source.config", {}).get("tables", [])
-    for index, table in enumerate(tables):
-        if table in tables[:index]:
+    seen: set[str] = set()
+    for index, table in enumerate(sections.get("spec.source.config", {}).get("tables", [])):
+        if table in seen:
             yield Finding(f"spec.source.config.tables[{index}]", "the table is listed twice")
+        seen.add(table)
     tenant = sections.get("metadata", {}).get("tenant")
     for where, config in sinks.items():
         topic = config.get("topic")

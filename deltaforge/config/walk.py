@@ -18,7 +18,7 @@ from deltaforge.config.problems import Finding, Mark, Problem, nearest, showable
 from deltaforge.config.properties import ClientProperties, doubtful, names_secret
 from deltaforge.config.secret import Secret, register
 from deltaforge.config.templates import Piece, TemplateError, TopicTemplate, split
-from deltaforge.config.yamltext import Mapping, Node, Scalar, Sequence, resolve
+from deltaforge.config.yamltext import MAX_PROBLEMS, Mapping, Node, Scalar, Sequence, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as MappingOf
@@ -60,8 +60,9 @@ class Walker:
         return self._leaf(kind, node, where, extra)
 
     def problem(self, mark: Mark, where: str, message: str, hint: str = "") -> object:
-        """Note a problem; returns BAD."""
-        self.problems.append(Problem(*mark, where, message, hint))
+        """Note a problem; returns BAD. Nobody reads more than MAX_PROBLEMS."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(*mark, where, message, hint))
         return BAD
 
     def place(self, finding: Finding) -> Problem:
@@ -135,7 +136,7 @@ class Walker:
         if key in later:
             reason = later[key]
             self.problem(mark, path, reason if " " in reason and reason[:3] != "not" else f"{shown} is {reason}")
-        else:
+        elif len(self.problems) < MAX_PROBLEMS:
             hint = nearest(key, known) or f"known here: {', '.join(sorted(known))}"
             self.problem(mark, path, f"unknown key {shown}", hint)
 

@@ -199,6 +199,8 @@ class _Open:
         mapping = Mapping(self.mark)
         seen: dict[str, Mark] = {}
         for key, node in zip(self.nodes[::2], self.nodes[1::2], strict=True):
+            if len(problems) >= MAX_PROBLEMS:
+                break
             if not isinstance(key, Scalar):
                 problems.append(Problem(*key.mark, "", "a key has to be text"))
             elif key.plain and key.text == "<<":

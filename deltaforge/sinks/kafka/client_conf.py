@@ -38,6 +38,7 @@ _QUEUE_MESSAGES = "500000"
 _ACKS, _IDEMPOTENCE = "request.required.acks", "enable.idempotence"
 _IN_FLIGHT, _RETRIES = "max.in.flight.requests.per.connection", "message.send.max.retries"
 _MESSAGE_TIMEOUT, _SOCKET_TIMEOUT = "message.timeout.ms", "socket.timeout.ms"
+_BACKPRESSURE = "queue.buffering.backpressure.threshold"
 _TXN_TIMEOUT, _LINGER, _STRATEGY = "transaction.timeout.ms", "queue.buffering.max.ms", "queuing.strategy"
 _MSK_HOST = re.compile(r"\.kafka(?:-serverless)?\.([a-z]{2}(?:-[a-z]+)+-[0-9])\.amazonaws\.com(?:\.cn)?(?::[0-9]+)?\Z")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]\Z")
@@ -146,6 +147,7 @@ class _Judge:
             # A value that is wrong in itself would be wrong again in every rule it takes part in.
             wrong = {finding.where for finding in self.findings}
             self._given = {name: given for name, given in self._given.items() if _where(given) not in wrong}
+            self.values = {name: given.value for name, given in self._given.items()}
         self._security()
         self._durability()
         if self._sink.exactly_once:
@@ -251,6 +253,7 @@ class _Judge:
             (_IN_FLIGHT, lambda value: int(value) <= 5, "at most 5 requests in flight"),
             (_RETRIES, lambda value: int(value) >= 1, "at least one retry"),
             (_STRATEGY, lambda value: value == "fifo", "queuing.strategy: fifo"),
+            (_BACKPRESSURE, lambda value: value == "1", "queue.buffering.backpressure.threshold: 1"),
         )
         return [(self._given[name], needs) for name, holds, needs in rules if (v := self._text(name)) and not holds(v)]
 

@@ -57,6 +57,7 @@ JAVA: Final[Mapping[str, str]] = {
 MSK_ONLY: Final = ("sasl.jaas.config", "sasl.client.callback.handler.class")
 _PARTITIONERS = ("murmur2", "murmur2_random")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM")
+_MOST_FINDINGS = 200
 _WHOLE = re.compile(r"[-+]?[0-9]{1,10}\Z")
 _NUMBER = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?\Z")
 _BOOLS = {"true": "true", "t": "true", "1": "true", "false": "false", "f": "false", "0": "false"}
@@ -75,6 +76,8 @@ def read_values(conf: ClientProperties) -> tuple[dict[str, Given], dict[str, Giv
     java: dict[str, Given] = {}
     findings: list[Finding] = []
     for key, value in conf.items():
+        if len(findings) >= _MOST_FINDINGS:
+            break
         where = f"client_conf.{key}" if showable(key) != "(not shown)" else "client_conf"
         if key in MSK_ONLY:
             java[key] = Given(key, _text(value))

@@ -80,6 +80,25 @@ def test_a_directory_loads_every_file_and_a_bad_one_leaves_the_others_alone(tmp_
     assert [item.error is None for item in loaded] == [True, False, True]
 
 
+def test_a_file_that_cannot_be_read_leaves_the_others_of_its_directory_alone(tmp_path: Path, minimal: str) -> None:
+    """Guards against one file with wrong permissions that stops ten pipelines."""
+    # Reading one's own memory from address 0 fails, also for root.
+    (tmp_path / "a.yaml").symlink_to("/proc/self/mem")
+    (tmp_path / "b.yaml").write_text(minimal)
+    first, second = load_path(tmp_path, {})
+    assert first.error is not None
+    assert "cannot read" in first.error.problems[0].message
+    assert second.pipeline is not None
+
+
+@pytest.mark.parametrize("line", ["k{}: x\n", "- k{}\n", "metadata: {{k{}: x}}\n"])
+def test_a_large_file_full_of_mistakes_is_answered_with_the_first_ones(load: Load, line: str) -> None:
+    """Guards against minutes of looking for the nearest name of thousands of keys."""
+    error = load("".join(line.format(n) for n in range(5_000))).error
+    assert error is not None
+    assert len(error.problems) <= 400
+
+
 def test_two_files_with_one_pipeline_name_are_refused(tmp_path: Path, minimal: str) -> None:
     """Guards against two pipelines that share a transactional id and a checkpoint topic."""
     (tmp_path / "a.yaml").write_text(minimal)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deltaforge.config.schema import KafkaSink
-from deltaforge.config.secret import secrets_in_use
+from deltaforge.config.secret import Secret, secrets_in_use
 from deltaforge.config.templates import TemplateError, TopicTemplate
 
 if TYPE_CHECKING:
@@ -110,6 +110,19 @@ def test_a_topic_that_cannot_work_is_refused(raw: str) -> None:
     """Guards against records without a topic."""
     with pytest.raises(TemplateError):
         TopicTemplate.parse(raw)
+
+
+def test_a_password_of_digits_without_quotes_stays_as_written(load: Load, minimal: str) -> None:
+    """Guards against a password 0012 that becomes 12, and one that is no secret because it looks like a number."""
+    text = minimal.replace("linger.ms: 5", "sasl.password: 4711.10\n          sasl.username: 12")
+    loaded = load(
+        text.replace(
+            "sasl.username", "security.protocol: SASL_SSL\n          sasl.mechanism: PLAIN\n          sasl.username"
+        )
+    )
+    password = kafka(loaded).client_conf["sasl.password"]
+    assert isinstance(password, Secret)
+    assert password.reveal() == "4711.10"
 
 
 def test_variables_under_secret_and_misspelt_names_are_covered_in_logs(load: Load, minimal: str) -> None:
