@@ -2,7 +2,8 @@
 
 A server with a slot, a Kafka topic with its checkpoint record, and one process whose door, guard and anchor are those
 of `deltaforge.position`. What may happen: the process reads, commits, confirms, dies between any two of these; a
-commit's answer is lost; the server crashes and its slot falls back; and, once, somebody restores an old copy or moves the slot.
+commit's answer is lost; the server crashes and its slot falls back; and, once, somebody restores an old copy or moves
+the slot.
 
 Checked in every state: Kafka holds a prefix of one history, each row once and in order; the slot is never past what
 Kafka holds; a refusal needs an unrecoverable fault and moves nothing. From every state, without further faults, the

@@ -1,0 +1,88 @@
+"""librdkafka's errors sorted by whose fault they are and by what follows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka import KafkaError
+
+from deltaforge.errors import OperatorError, TransientError
+from deltaforge.sinks.kafka import faults
+from deltaforge.sinks.kafka.faults import Reaction, classify, reaction
+
+
+class Fake(NamedTuple):
+    """An error by its name alone."""
+
+    called: str
+    is_fatal: bool = False
+
+    def name(self) -> str:
+        return self.called
+
+    def str(self) -> str:
+        return "librdkafka's words"
+
+    def fatal(self) -> bool:
+        return self.is_fatal
+
+
+TABLE = [
+    ("_TIMED_OUT", False, Reaction.RESUME),
+    ("_TIMED_OUT", True, Reaction.REBUILD),
+    ("REQUEST_TIMED_OUT", False, Reaction.REBUILD),
+    ("UNKNOWN", False, Reaction.REBUILD),
+    ("UNKNOWN_PRODUCER_ID", False, Reaction.REBUILD),
+    ("INVALID_PRODUCER_ID_MAPPING", False, Reaction.REBUILD),
+    ("TRANSACTION_ABORTABLE", False, Reaction.REBUILD),
+    ("INVALID_TXN_STATE", True, Reaction.REBUILD),
+    ("_STATE", False, Reaction.REBUILD),
+    ("A_NAME_OF_A_LATER_VERSION", False, Reaction.REBUILD),
+    ("_FENCED", True, Reaction.FENCED),
+    ("PRODUCER_FENCED", True, Reaction.FENCED),
+    ("INVALID_PRODUCER_EPOCH", True, Reaction.FENCED),
+    ("TRANSACTIONAL_ID_AUTHORIZATION_FAILED", True, Reaction.OPERATOR),
+    ("CLUSTER_AUTHORIZATION_FAILED", True, Reaction.OPERATOR),
+    ("TOPIC_AUTHORIZATION_FAILED", False, Reaction.OPERATOR),
+    ("_AUTHENTICATION", False, Reaction.OPERATOR),
+    ("_SSL", False, Reaction.OPERATOR),
+    ("UNKNOWN_TOPIC_OR_PART", False, Reaction.OPERATOR),
+    ("MSG_SIZE_TOO_LARGE", False, Reaction.POISON),
+    ("INVALID_TIMESTAMP", False, Reaction.POISON),
+]
+
+
+@pytest.mark.parametrize(("name", "fatal", "expected"), TABLE)
+def test_each_error_has_its_reaction(name: str, fatal: bool, expected: Reaction) -> None:
+    """Guards the unknown outcome above all: nothing that librdkafka calls abortable is ever sent again as it was."""
+    assert reaction(Fake(name, fatal)) is expected
+
+
+def test_every_name_in_the_table_is_one_of_librdkafkas() -> None:
+    """Guards against a typing error that would make a name dead."""
+    known = set(dir(KafkaError))
+    names = faults._RESUME | faults._FENCED | set(faults._POISON) | set(faults._OPERATOR) | faults._UNKNOWN_TOPIC
+    spelt = {KafkaError(getattr(KafkaError, name)).name() for name in names & known}
+    assert names - known <= {"_MSG_SIZE_TOO_LARGE", "UNKNOWN_TOPIC_ID", "PRODUCER_FENCED", "_IN_PROGRESS", "_RETRY"}
+    assert spelt == names & known
+
+
+@pytest.mark.parametrize("name", [name for name, _, expected in TABLE if expected is Reaction.OPERATOR])
+def test_what_a_person_has_to_mend_says_how(name: str) -> None:
+    """Guards the operator's time."""
+    error = classify(Fake(name), doing="write", topic="orders", brokers="b:9092")
+    assert isinstance(error, OperatorError)
+    assert error.hint
+
+
+def test_a_missing_topic_names_the_command() -> None:
+    """Guards the seed's promise: topics are not made silently, so the text must say how to make one."""
+    error = classify(Fake("UNKNOWN_TOPIC_OR_PART"), doing="write", topic="cdc.orders", brokers="b:9092")
+    assert "kafka-topics.sh --bootstrap-server b:9092 --create --topic cdc.orders" in error.hint
+
+
+def test_everything_else_is_waited_out() -> None:
+    """Guards an outage: a broker that is away is nobody's crash."""
+    for name in ("_TRANSPORT", "_ALL_BROKERS_DOWN", "NOT_COORDINATOR", "A_NAME_OF_A_LATER_VERSION"):
+        assert isinstance(classify(Fake(name), doing="write"), TransientError)
