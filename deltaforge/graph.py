@@ -6,7 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from actors import Cell, Mailbox, WeightBudget
+from actors import Cell, Mailbox
+from deltaforge.attachment import Attachment, Budgets, Rewinds
 from deltaforge.batcher.actor import BatcherActor
 from deltaforge.checkpoint.actor import CheckpointActor
 from deltaforge.checkpoint.record import encode as encode_record
@@ -44,9 +45,7 @@ if TYPE_CHECKING:
     from deltaforge.source.sql import ControlSession
     from deltaforge.status import PipelineState
 
-BUDGET_BYTES = 32 * 1024 * 1024
-"""WAL bytes upstream plus encoded bytes in hand and in librdkafka, for each sink."""
-_CHUNKS, _SEGMENTS, _BATCHES = 4, 4, 4
+_CHUNKS, _SEGMENTS, _BATCHES, _BATCHES_OF_SPARED = 4, 4, 4, 4096
 _DEBEZIUM_TOPIC = "${source.schema}.${source.table}"
 
 SinkActor = KafkaSinkActor | FileSink | StdoutSink | MemorySink
@@ -55,15 +54,17 @@ SinkActor = KafkaSinkActor | FileSink | StdoutSink | MemorySink
 class SinkUnit:
     """One sink: its actor and its ends of the shared cells."""
 
-    def __init__(self, sink: Sink, pipeline: str) -> None:
+    def __init__(self, sink: Sink, capacity: int) -> None:
         self.id, self.config = sink.config.id, sink.config
         self.type = type(sink).__struct_config__.tag
         self.required = sink.config.required
-        self.inbox: Mailbox[Lease | Batch] = Mailbox(_BATCHES, name=f"batcher -> {self.id}")
+        self.inbox: Mailbox[Lease | Batch] = Mailbox(capacity, name=f"batcher -> {self.id}")
         self.gate: Cell[int] = Cell(0, name=f"gate of {self.id}")
         self.receipts: Cell[Receipt | None] = Cell(None, name=f"receipts of {self.id}")
-        self.errors = 0
+        self.attachment: Attachment
         self.checkpoint: CheckpointTopic | None = None
+        self.origin: CheckpointTopic | None = None
+        """The same topic for the first start, which may look at it while the sink does."""
         self.actor: Any = None
 
 
@@ -89,11 +90,12 @@ class Graph:
         self.flush: Cell[Confirm] = Cell(Confirm(0, Lsn(0)), name="a confirmation")
         self.chunks: Mailbox[Lease | WalChunk] = Mailbox(_CHUNKS, name="reader -> assembler")
         self.segments: Mailbox[Lease | Segment] = Mailbox(_SEGMENTS, name="assembler -> batcher")
-        self.units = [SinkUnit(sink, config.metadata.name) for sink in config.spec.sinks]
-        self.budget = WeightBudget(BUDGET_BYTES * len(self.units), name="room in the byte budget")
+        self.units = [SinkUnit(sink, self._capacity(sink)) for sink in config.spec.sinks]
         self.reports: dict[str, tuple[str, str]] = {}
         for unit in self.units:
+            unit.attachment = Attachment(unit.inbox, self._spared(unit), self._reporter(unit.id))
             unit.actor = self._sink(unit)
+        self.budget = Budgets([unit.attachment for unit in self.units])
         self.first_start = self._first_start()
         self.checkpointer = CheckpointActor(
             mode=config.spec.commit_policy.mode,
@@ -105,7 +107,7 @@ class Graph:
         )
         self.batcher = BatcherActor(
             inbox=self.segments,
-            outboxes=[unit.inbox for unit in self.units],
+            outboxes=[unit.attachment for unit in self.units],
             settings=batch,
             split=split,
             epoch=self.epoch,
@@ -119,6 +121,12 @@ class Graph:
 
     # ---- parts
 
+    def _capacity(self, sink: Sink) -> int:
+        """A sink that may be left behind is bounded by its byte budget, not by the number of batches."""
+        mode = self.config.spec.commit_policy.mode
+        needed = mode == "all" or (mode == "required" and sink.config.required)
+        return _BATCHES if needed else _BATCHES_OF_SPARED
+
     def _reader(self) -> ReaderActor:
         source = self.config.spec.source.config
         return ReaderActor(
@@ -129,7 +137,7 @@ class Graph:
             prepare=self.first_start.prepare,
             outbox=self.chunks,
             budget=self.budget,
-            weight=len(self.units),
+            weight=1,
             epoch=self.epoch,
             rewind=self.rewind,
             flush=self.flush,
@@ -144,7 +152,7 @@ class Graph:
             publication=source.publication,
             options=self._fingerprint,
             instance=self._instance,
-            origins=[unit.checkpoint for unit in self.units if unit.checkpoint is not None],
+            origins=[unit.origin for unit in self.units if unit.origin is not None],
             make_slot=self._make_slot,
             prepare_topics=self._prepare_topics,
             patterns=source.tables,
@@ -196,8 +204,8 @@ class Graph:
             gate=unit.gate,
             receipts=unit.receipts,
             epoch=self.epoch,
-            rewind=self.rewind,
-            budget=self.budget,
+            rewind=Rewinds(self.rewind, unit.attachment),
+            budget=unit.attachment.budget,
             encoder=self._encoder(unit, _DEBEZIUM_TOPIC),
             metrics=self.metrics.sink(unit.id),
             report=self._reporter(unit.id),
@@ -234,6 +242,7 @@ class Graph:
         if oauth is not None:
             connection["oauth_cb"] = oauth
         unit.checkpoint = CheckpointTopic(f"_deltaforge.{name}", connection, instance=self._instance)
+        unit.origin = CheckpointTopic(f"_deltaforge.{name}", connection, instance=self._instance)
         return KafkaSinkActor(
             KafkaWiring(
                 config=config,
@@ -242,8 +251,9 @@ class Graph:
                 gate=unit.gate,
                 receipts=unit.receipts,
                 epoch=self.epoch,
-                rewind=self.rewind,
-                budget=self.budget,
+                rewind=Rewinds(self.rewind, unit.attachment),
+                budget=unit.attachment.budget,
+                spared=self._spared(unit),
                 encoder=self._encoder(unit, "".join(_template_text(config))),
                 metrics=self.metrics.sink(unit.id),
                 report=self._reporter(unit.id),
@@ -302,6 +312,18 @@ class Graph:
         mode = self.config.spec.commit_policy.mode
         return mode == "all" or (mode == "required" and unit.required)
 
+    def _spared(self, unit: SinkUnit) -> Callable[[], bool]:
+        """Whether the commit policy could do without `unit` just now."""
+        policy = self.config.spec.commit_policy
+
+        def spared() -> bool:
+            if policy.mode != "quorum":
+                return not self.needs(unit) and any(self.needs(other) for other in self.units)
+            others = sum(other.attachment.attached for other in self.units if other is not unit)
+            return others >= (policy.quorum or 1)
+
+        return spared
+
     def _reporter(self, who: str) -> Callable[[str, str], None]:
         def report(state: str, detail: str) -> None:
             self.reports[who] = (state, detail)
@@ -319,15 +341,16 @@ class Graph:
         if said[0][1] == "standby":
             return "standby", said[0][2]
         for who, now, detail in said:
-            if now != "running":
+            if now not in ("running", "detached"):
                 return "starting", f"{who} is {now}" + (f": {detail}" if detail else "")
         return "running", ""
 
     async def aclose(self) -> None:
         """Let connections to checkpoint topics go."""
         for unit in self.units:
-            if unit.checkpoint is not None:
-                await unit.checkpoint.aclose()
+            for topic in (unit.checkpoint, unit.origin):
+                if topic is not None:
+                    await topic.aclose()
 
 
 def _template_text(config: KafkaSinkConfig) -> list[str]:

@@ -15,7 +15,8 @@ from deltaforge.status import LagView, RatesView
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from actors import ActorContext, Mailbox, WeightBudget
+    from actors import ActorContext, Mailbox
+    from deltaforge.attachment import Budgets
     from deltaforge.metrics import PipelineMetrics
     from deltaforge.model import SlotState
 
@@ -63,7 +64,7 @@ class Monitor:
         sinks: Mapping[str, SinkLook],
         flushed: Callable[[str], int],
         channels: Sequence[Mailbox[object]],
-        budget: WeightBudget,
+        budget: Budgets,
         slot: Callable[[], Awaitable[SlotState]],
     ) -> None:
         self._metrics, self._sample, self._sinks, self._flushed = metrics, sample, sinks, flushed

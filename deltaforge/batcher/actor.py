@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -21,6 +21,13 @@ _ROOM_CHECK_S = 0.005
 """How often a waiting batch looks whether a sink that was full has room again. Only while a batch waits."""
 
 
+class Outbox(Protocol):
+    """A sink's place in the flow; a detached one is passed over."""
+
+    inbox: Mailbox[Lease | Batch]
+    attached: bool
+
+
 class BatcherActor:
     """Cut each epoch's stream into batches and give every sink the same ones.
 
@@ -34,7 +41,7 @@ class BatcherActor:
         self,
         *,
         inbox: Mailbox[Lease | Segment],
-        outboxes: Sequence[Mailbox[Lease | Batch]],
+        outboxes: Sequence[Outbox],
         settings: Batching,
         split: Split,
         epoch: Cell[int],
@@ -65,7 +72,7 @@ class BatcherActor:
             if self._policy.open:
                 await self._send(self._policy.close())
         for outbox in self._outboxes:
-            outbox.close()
+            outbox.inbox.close()
 
     async def _next(self) -> Lease | Segment | None:
         """The next item, or None when the open batch has to go: every sink has room, or it is too old."""
@@ -78,8 +85,8 @@ class BatcherActor:
 
     def _has_room(self) -> bool:
         for outbox in self._outboxes:
-            fill = outbox.statistics()
-            if fill.buffered >= fill.capacity:
+            fill = outbox.inbox.statistics()
+            if outbox.attached and fill.buffered >= fill.capacity:
                 return False
         return True
 
@@ -102,4 +109,5 @@ class BatcherActor:
 
     async def _send(self, item: Lease | Batch) -> None:
         for outbox in self._outboxes:
-            await outbox.send(item)
+            if outbox.attached:
+                await outbox.inbox.send(item)

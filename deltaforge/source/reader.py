@@ -20,12 +20,12 @@ from deltaforge.failpoints import failpoint_async
 from deltaforge.model import Lease, Lsn, SlotState, TimelineSwitch
 from deltaforge.source import conn
 from deltaforge.source.slot import parse_history, start_command
-from deltaforge.source.stream import Counters, Gate, Rewound, Stream, Wires
+from deltaforge.source.stream import Budget, Counters, Gate, Rewound, Stream, Wires
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from actors import ActorContext, Cell, Mailbox, WeightBudget
+    from actors import ActorContext, Cell, Mailbox
     from deltaforge.config.dsn import Dsn
     from deltaforge.model import Confirm, WalChunk
     from deltaforge.source.conn import ReplicationConnection
@@ -77,7 +77,7 @@ class ReaderActor:
         control: ControlSession,
         prepare: Callable[[ControlSession], Awaitable[None]],
         outbox: Mailbox[Lease | WalChunk],
-        budget: WeightBudget,
+        budget: Budget,
         weight: int,
         epoch: Cell[int],
         rewind: Cell[int],

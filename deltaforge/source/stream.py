@@ -14,7 +14,7 @@ Rule 4: a server from which nothing came is asked to answer; silence beyond its 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
@@ -30,7 +30,7 @@ from deltaforge.source.faults import ServerShutdown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from actors import Cell, Mailbox, WeightBudget
+    from actors import Cell, Mailbox
     from deltaforge.model import PgType
     from deltaforge.source.conn import ReplicationConnection
     from deltaforge.source.sql import ControlSession
@@ -59,11 +59,23 @@ class Gate:
         self.passed, self.required = passed, required
 
 
+class Budget(Protocol):
+    """Room for bytes under way; the reader is the only one who waits for it."""
+
+    async def acquire(self, weight: int, generation: int) -> None:
+        """Hold bytes for an epoch, waiting until they fit."""
+        ...
+
+    def reset(self, generation: int) -> None:
+        """A new epoch begins: forget what older ones hold."""
+        ...
+
+
 class Wires(msgspec.Struct, frozen=True):
     """The handles a stream works with. They belong to the pipeline and outlive every stream."""
 
     outbox: Mailbox[Lease | WalChunk]
-    budget: WeightBudget
+    budget: Budget
     weight: int
     """Sinks that will each hold a share of a chunk."""
     rewind: Cell[int]

@@ -95,9 +95,13 @@ class KafkaSinkActor:
             if self._memory.commits > commits:
                 self._doubts = 0
             if isinstance(outcome, Refused):
-                self._report("refused", outcome.line())
-                raise Escalate(outcome)
-            if isinstance(outcome, DeltaforgeError):
+                if not self._w.spared():
+                    self._report("refused", outcome.line())
+                    raise Escalate(outcome)
+                # Parked alone: the others go on without it.
+                self._report("detached", outcome.line())
+                outcome = await self._next_lease(ctx, None)
+            elif isinstance(outcome, DeltaforgeError):
                 await self._doubtful(ctx, lease, outcome)
                 outcome = await self._next_lease(ctx, None)
             lease = outcome
@@ -111,7 +115,10 @@ class KafkaSinkActor:
                 return None
             ctx.beat()
             await failpoint_async("sink.idle")
-            lease = item if isinstance(item, Lease) else None
+            if isinstance(item, Lease):
+                lease = item
+            else:
+                self._w.budget.release(item.nbytes, item.epoch)
         return lease
 
     async def _doubtful(self, ctx: ActorContext, lease: Lease, cause: DeltaforgeError) -> None:

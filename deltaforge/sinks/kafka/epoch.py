@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from actors import ActorContext
     from deltaforge.envelopes.base import Encoded
-    from deltaforge.model import Item
+    from deltaforge.model import Item, Lsn
     from deltaforge.sinks.kafka.actor import Memory
     from deltaforge.sinks.kafka.opening import Opened
     from deltaforge.sinks.kafka.session import Session
@@ -187,14 +187,14 @@ class Epoch:
         self._group.add(passed.events, encoded.nbytes, trio.current_time())
         await self._write(encoded)
 
-    def _encode(self, item: TransactionPart | LogicalMessage, skip: int, events: int, before: int) -> Encoded | None:
+    def _encode(self, item: TransactionPart | LogicalMessage, skip: int, events: int, before: Lsn) -> Encoded | None:
         encoder, now_ns = self._w.encoder, self._w.now_ns()
         if isinstance(item, LogicalMessage):
             return encoder.encode_message(item, now_ns) if events else None
         if not events:
             encoder.learn(item)
             return None
-        return encoder.encode(item, skip, item.previous_end or type(item.previous_end)(before), now_ns)
+        return encoder.encode(item, skip, item.previous_end or before, now_ns)
 
     # ---- writing
 

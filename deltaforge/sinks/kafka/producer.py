@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deltaforge.envelopes.base import Encoded, Headers
 
     OauthCallback = Callable[[str], tuple[str, float]]
+    Row = tuple[str, bytes | None, bytes | None, int, Headers | None]
 
 _SLICE_S = 1.0
 _POLL_S = 0.1
@@ -254,7 +255,7 @@ class KafkaProducer:
             if done < len(rows):
                 await trio.sleep(_FULL_S)
 
-    def _hand_over(self, rows: Sequence[tuple[str, bytes | None, bytes | None, int, Headers | None]], start: int) -> int:
+    def _hand_over(self, rows: Sequence[Row], start: int) -> int:
         produce = self._alive().produce
         done = start
         try:

@@ -7,6 +7,7 @@ delivered, in a transaction of its own, so that the late record of an older inst
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import trio
@@ -90,12 +91,14 @@ class Session:
         Raises:
           Doubt: nobody knows whether it is durable.
         """
-        deadline = trio.current_time() + self._w.config.send_timeout_secs
+        limit_s = self._w.config.send_timeout_secs
+        deadline = trio.current_time() + limit_s
         key, value = record
         line = Encoded([topic], [key], [value], [None], len(key) + len(value), 0)
         await failpoint_async("kafka.before_checkpoint")
         if self._data is not self._ledger:
-            await self._data.flush(deadline)
+            await self._deliver(limit_s)
+            deadline = trio.current_time() + limit_s
             self._ledger.begin()
         await self._ledger.produce(line, [0])
         await failpoint_async("kafka.after_checkpoint")
@@ -107,6 +110,15 @@ class Session:
         self._begun = False
         await failpoint_async("kafka.after_commit")
         return repeated
+
+    async def _deliver(self, limit_s: float) -> None:
+        """Wait for plain deliveries. Sending again would repeat them, so being late is told, not acted upon."""
+        with trio.move_on_after(limit_s) as patience:
+            await self._data.flush(math.inf)
+        if patience.cancelled_caught:
+            self._w.report("waiting", f"Kafka has not taken the records within {limit_s:g} s (send_timeout_secs)")
+            await self._data.flush(math.inf)
+            self._w.report("running", "")
 
     async def rebuild(self) -> None:
         """Replace the transactional producer: its new epoch kills any late copy of the last commit.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deltaforge.envelopes.base import Encoder
     from deltaforge.metrics import SinkMetrics
     from deltaforge.model import Batch, Checkpoint, Lease, Lsn, Receipt, SlotState
+    from deltaforge.sinks.base import Rewind
     from deltaforge.sinks.kafka.opening import CheckpointReader, Identity
 
 
@@ -24,6 +25,7 @@ class KafkaWiring:
       data_properties: librdkafka's, for records (the same as `ledger_properties` when exactly_once).
       ledger_properties: librdkafka's, with the transactional id: whoever holds the slot holds this id.
       transaction_timeout_s: after this age Kafka aborts an open transaction by itself.
+      spared: whether the commit policy could do without this sink just now.
       slot: asks the control session for the slot's state, now.
       encode_record: a checkpoint as key and value of its topic.
       expected_topics: the data topics that the configured tables lead to today.
@@ -35,8 +37,9 @@ class KafkaWiring:
     gate: Cell[int]
     receipts: Cell[Receipt | None]
     epoch: Cell[int]
-    rewind: Cell[int]
+    rewind: Rewind
     budget: WeightBudget
+    spared: Callable[[], bool]
     encoder: Encoder
     metrics: SinkMetrics
     report: Callable[[str, str], None]
