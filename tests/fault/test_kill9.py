@@ -20,7 +20,7 @@ from tests.support.checker import Verdict, judge
 from tests.support.kafka_topics import create_topic, end_offsets
 from tests.support.pipelines import local, write
 from tests.support.process import Deltaforge
-from tests.support.topics import LiveReader, aborted_transactions, markers, read
+from tests.support.topics import LiveReader, Watch, aborted_transactions, markers, read
 from tests.support.workload import Workload, make_tables
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ SEED = int(os.environ.get("DELTAFORGE_SEED", "7"))
 ROWS_PER_S = 5000.0
 DURING_START = 0.15
 """Share of the kills that hit the process while it is still starting."""
+AT_A_RECORD = 0.6
+"""Share that waits, at its random moment, for the next record to appear: its Kafka transaction is still open then."""
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Storm:
 
     product: Deltaforge
     reader: LiveReader
+    watch: Watch
     bootstrap: str
     topic: str
     left_open: int = 0
@@ -56,14 +59,17 @@ class Storm:
     def strike(self, rng: random.Random) -> None:
         """Start the process, let it work for a random while, kill it."""
         self.product.start()
-        if rng.random() < DURING_START:
-            wait = rng.uniform(0.0, 1.5)
+        dice, wait = rng.random(), rng.uniform(0.0, 1.0)
+        if dice < DURING_START:
             self.moments.append(f"{wait:.2f} s after start")
+            time.sleep(wait)
         else:
             self._until_it_works()
-            wait = rng.uniform(0.0, 0.6)
-            self.moments.append(f"{wait:.2f} s after its first event")
-        time.sleep(wait)
+            time.sleep(wait)
+            at_a_record = dice < DURING_START + AT_A_RECORD
+            self.moments.append(f"{wait:.2f} s after its first event" + (", at the next record" * at_a_record))
+            if at_a_record:
+                self.watch.wait()
         self.kill()
 
     def kill(self) -> None:
@@ -109,12 +115,12 @@ def test_kills_at_random_moments_lose_and_double_nothing(
     # GIVEN a pipeline whose slot exists, and writers that never pause
     product.start()
     product.wait_ready()
-    with LiveReader(kafka.bootstrap(), topic) as reader:
-        storm = Storm(product, reader, kafka.bootstrap(), topic)
+    with LiveReader(kafka.bootstrap(), topic) as reader, Watch(kafka.bootstrap(), topic) as watch:
+        storm = Storm(product, reader, watch, kafka.bootstrap(), topic)
         with Workload(database.dsn(), seed=SEED, rows_per_s=ROWS_PER_S) as load:
             reader.wait_for(1)
-            product.kill9()
-            storm.moments.append("first event")
+            storm.moments.append("at its very first event")
+            storm.kill()
             # WHEN the process is killed again and again
             while len(storm.moments) < KILLS:
                 storm.strike(rng)

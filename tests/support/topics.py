@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from tests.support.kafka_log import parse_dump
 
@@ -87,6 +87,35 @@ def read(
         reader.close()
     records.sort(key=lambda record: record[:2])
     return records
+
+
+class Watch:
+    """Waits for the very next record of a topic, committed or not: a sign that a transaction is open right now."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        """Connect; nothing is read yet."""
+        self._consumer = consumer(bootstrap, committed=False)
+        self._ends = [TopicPartition(topic, number, OFFSET_END) for number in partitions(self._consumer, topic)]
+
+    def wait(self, seconds: float = 60.0) -> None:
+        """Block until a record arrives. Raises TimeoutError when none does."""
+        self._consumer.assign(self._ends)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            message = self._consumer.poll(0.5)
+            if message is not None and message.error() is None:
+                return
+        raise TimeoutError(f"no record for {seconds:.0f} s")
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class LiveReader:
