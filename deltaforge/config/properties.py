@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from deltaforge.config.secret import Secret
@@ -23,10 +23,14 @@ _SHORTEST_DOUBTFUL = 6
 class ClientProperties(Mapping[str, PropertyValue]):
     """librdkafka properties as the user wrote them. Secrets are held as Secret; equality is by content."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "broken")
 
-    def __init__(self, entries: Mapping[str, PropertyValue] | None = None) -> None:
-        """Wrap `entries`. Text under a key that names a secret becomes a Secret."""
+    def __init__(self, entries: Mapping[str, PropertyValue] | None = None, broken: Iterable[str] = ()) -> None:
+        """Wrap `entries`. Text under a key that names a secret becomes a Secret.
+
+        `broken` are keys that the file has without a usable value: reported already, hence not missing.
+        """
+        self.broken = frozenset(broken)
         self._entries: dict[str, PropertyValue] = {
             key: Secret(str(value)) if names_secret(key) and not isinstance(value, Secret) else value
             for key, value in (entries or {}).items()

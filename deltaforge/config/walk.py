@@ -300,7 +300,7 @@ class Walker:
                 )
             elif (value := self._property(entry.key, entry.node, path)) is not None:
                 values[entry.key] = value
-        return ClientProperties(values)
+        return ClientProperties(values, broken={entry.key for entry in node.entries} - values.keys())
 
     def _property(self, key: str, node: Scalar, where: str) -> str | int | float | bool | Secret | None:
         if node.broken:

@@ -166,7 +166,7 @@ class _Judge:
                 self._find(given, "belongs to Java clients and is understood with AWS_MSK_IAM only", hint)
         if protocol.startswith("sasl_"):
             self._sasl(mechanism)
-        elif mechanism is not None:
+        elif mechanism is not None and not self._wrong("security.protocol"):
             hint = "add security.protocol: SASL_SSL"
             self._find(self._given["sasl.mechanisms"], "has no effect without a SASL protocol", hint)
         if self._text("enable.ssl.certificate.verification") == "false":
@@ -326,6 +326,8 @@ class _Judge:
 
     def _wrong(self, *keys: str) -> bool:
         """True when one of these was written, but with a problem or misspelt: it is not missing as well."""
+        if self._sink.client_conf.broken.intersection(keys):
+            return True
         texts = [f"{finding.where} {finding.hint}" for finding in self.findings]
         return any(text.startswith(f"client_conf.{key} ") or f"'{key}'" in text for text in texts for key in keys)
 

@@ -59,6 +59,14 @@ def test_an_unset_variable_is_a_problem_on_its_line_that_says_what_to_export(pro
     ]
 
 
+def test_an_unset_password_is_one_problem_and_not_missing_as_well(problems: Problems, minimal: str) -> None:
+    """Guards against advice to add a line that is already there."""
+    conf = ["security.protocol: ${P}", "sasl.mechanism: PLAIN", "sasl.username: ${U}", "sasl.password: ${W}"]
+    found = problems(minimal.replace("linger.ms: 5", "\n          ".join(conf)), P="SASL_SSL")
+    assert [line.split(": ")[0] for line in found] == ["24", "25"]
+    assert len(problems(minimal.replace("linger.ms: 5", "\n          ".join(conf)), U="u", W="w")) == 1
+
+
 def test_a_variable_fills_numbers_and_truth_values_too(load: Load, minimal: str) -> None:
     """Guards against `max_events: ${N}` refused for being text."""
     text = minimal.replace("max_events: 10", "max_events: ${N}\n    respect_source_tx: ${R:-false}")
