@@ -162,7 +162,7 @@ class SmallSink(ABC):
     async def run(self, ctx: ActorContext) -> None:
         """Work until the inbox ends."""
         self._lease = self._door = None
-        pass
+        self._w.rewind.raise_to(self._w.epoch.value)
         ctx.started()
         with self._reactions():
             try:
