@@ -10,7 +10,7 @@ from actors import Cell
 from actors.testing import given_schedules
 
 
-async def test_a_write_is_seen_and_counted() -> None:
+def test_a_write_is_seen_and_counted() -> None:
     """Guards against a version that stands still, so that waiters sleep through a write."""
     cell = Cell("a")
     assert (cell.value, cell.version) == ("a", 0)
@@ -19,7 +19,7 @@ async def test_a_write_is_seen_and_counted() -> None:
     assert (cell.value, cell.version) == ("b", 2)
 
 
-async def test_raising_never_lowers() -> None:
+def test_raising_never_lowers() -> None:
     """Guards against a confirmed position that moves backwards."""
     cell = Cell(5)
     assert not cell.raise_to(5)
@@ -63,7 +63,7 @@ async def test_a_reader_of_changes_always_ends_with_the_last_value(writes: list[
     seen: list[int] = []
 
     async def read() -> None:
-        version = 0
+        version = await cell.changed(-1)
         while version < len(writes):
             version = await cell.changed(version)
             seen.append(cell.value)

@@ -81,6 +81,7 @@ async def test_random_crashes_are_counted_exactly_and_every_child_ends(
         supervisor.stop()
 
     with trio.fail_after(1000):
+        await trio.lowlevel.checkpoint()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stop_later)
             try:

@@ -19,7 +19,7 @@ BACKOFF = Backoff(base_s=0.5, cap_s=3.0)
 
 
 async def nothing(ctx: ActorContext) -> None:
-    raise NotImplementedError
+    await ctx.stopping.wait()
 
 
 def child(restart: Restart) -> ChildSpec:

@@ -26,7 +26,7 @@ TEMPORARY = Restart.TEMPORARY
 
 
 async def actor(ctx: ActorContext) -> None:
-    raise NotImplementedError
+    await ctx.stopping.wait()
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ async def test_a_child_that_outlives_its_cancellation_is_named_with_its_stack(au
     async def run(ctx: ActorContext) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stubborn, ctx)
+            await trio.sleep_forever()
 
     supervisor = Supervisor("s", MANY, [ChildSpec("a", run, shutdown_s=2.0)], on_event=recorder)
     async with trio.open_nursery() as nursery:
@@ -222,6 +223,7 @@ def pipeline(boxes: list[Mailbox[int]], done: list[int]) -> list[ChildSpec]:
     """Checkpoint, sink, stage and source, started downstream first."""
 
     async def source(ctx: ActorContext) -> None:
+        await trio.lowlevel.checkpoint()
         ctx.started()
         number = 0
         while not ctx.stopping.is_set():

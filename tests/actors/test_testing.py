@@ -41,6 +41,7 @@ def test_schedules_vary_where_plain_given_repeats_one() -> None:
 
         async def note(number: int) -> None:
             seen.append(number)
+            await trio.lowlevel.checkpoint()
 
         async with trio.open_nursery() as nursery:
             for number in range(4):
@@ -65,7 +66,7 @@ def test_schedules_vary_where_plain_given_repeats_one() -> None:
     assert len(varied) > 5 >= len(plain)
 
 
-async def test_outside_of_any_actor_waits_and_beats_are_nobodys() -> None:
+def test_outside_of_any_actor_waits_and_beats_are_nobodys() -> None:
     """Guards against mailboxes that work only below a supervisor."""
     assert current_actor() is None
     beat_here()
@@ -75,6 +76,7 @@ async def test_outside_of_any_actor_waits_and_beats_are_nobodys() -> None:
 
 async def test_a_context_can_stand_alone() -> None:
     """Guards against actors that cannot be tested without a tree."""
+    await trio.lowlevel.checkpoint()
     ctx = ActorContext("a")
     ctx.started()
     ctx.beat()
@@ -95,6 +97,7 @@ def test_a_property_may_be_parametrized_too(id: str) -> None:
     @given_schedules(x=st.integers())
     async def run(x: int) -> None:
         seen.append(id)
+        await trio.lowlevel.checkpoint()
 
     run()
     assert set(seen) == {id}
