@@ -79,7 +79,7 @@ def timestamp_ms(text: str) -> str:
 
 def zoned_six(text: str) -> str:
     """`timestamptz` with six fraction digits: nearly all of them, hence its own quick path."""
-    if text[-3:] == "+00" and text[10] == " " and text[4] == "-":
+    if text[-3:] == "+00" and text[10] == " ":
         return f'"{text[:10]}T{text[11:-3]}{_PAD_SIX[len(text)]}'
     return zoned(text, 6)
 
