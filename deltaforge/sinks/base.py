@@ -13,7 +13,8 @@ Rule 6: a Receipt says only what is durable: `door.committed` first, then `recei
 Rule 7: every Batch taken releases its weight exactly once, when it is durable or dropped.
 Rule 8: TRANSIENT and OPERATOR errors become `actors.Retry` after a report, Refused becomes `actors.Escalate`;
         everything else is a crash.
-Rule 9: when the inbox ends, what was taken is made durable and `run` returns.
+Rule 9: a sink behind the slot has lost its place: it says so, takes nothing more and holds up nobody.
+Rule 10: when the inbox ends, what was taken is made durable and `run` returns.
 
 The small sinks keep no position outside the process. After a restart of the process they begin where the slot stands,
 and what was written but not confirmed yet is written again: at least once. A restart of the actor alone skips what is
@@ -35,7 +36,7 @@ from actors import Escalate, Retry
 from deltaforge.errors import DeltaforgeError, Fault
 from deltaforge.failpoints import failpoint_async
 from deltaforge.model import Batch, Lease, LogicalMessage, Lsn, Progress, Receipt, TransactionPart
-from deltaforge.position import Door
+from deltaforge.position import Door, gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,7 +168,7 @@ class SmallSink(ABC):
         with self._reactions():
             try:
                 await self.open()
-                self._report("running")
+                self._report("waiting", "the replication stream")
                 await self._work(ctx)
             finally:
                 self.close()
@@ -190,8 +191,15 @@ class SmallSink(ABC):
         if lease.epoch <= self._w.rewind.value:
             return
         self._w.encoder.reset()
-        self._lease, self._door = lease, Door(lease, self._durable)
         self._epoch_events = 0
+        durable = self._durable.flush_lsn
+        if durable and lease.confirmed_flush > durable:
+            # Only a sink that others went on without can be behind; ending the pipeline would punish those others.
+            self._w.metrics.error("gap")
+            self._report("detached", gap(durable, lease.confirmed_flush, lease.slot).line())
+        else:
+            self._lease, self._door = lease, Door(lease, self._durable)
+            self._report("running")
         self._w.gate.set(lease.epoch)
 
     async def _batch(self, batch: Batch) -> None:

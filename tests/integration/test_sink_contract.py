@@ -223,6 +223,23 @@ async def test_the_budget_returns_to_zero(rig: Rig) -> None:
         assert handles.budget.used == 0
 
 
+async def test_a_sink_that_the_slot_has_passed_takes_nothing_more_and_says_so(rig: Rig) -> None:
+    """Guards a sink that the others went on without: a hole in its rows must not look like success."""
+    async with running(rig) as handles:
+        await handles.begin(1)
+        await handles.feed(part(1, 10, 0, 1, 12))
+        await handles.until_durable(12)
+        await handles.begin(2, confirmed=22)
+        await handles.feed(part(3, 30, 0, 1, 32))
+        await handles.until_idle()
+        assert handles.reports[-1][0] == "detached"
+        assert "between 0/C and 0/16 would be lost" in handles.reports[-1][1]
+        assert handles.gate.value == 2
+        assert handles.receipts.value is not None
+        assert handles.receipts.value.epoch == 1
+    assert rig.delivered() == ["1.0"]
+
+
 async def test_a_restarted_sink_asks_for_a_rewind_and_drops_the_current_epoch(rig: Rig) -> None:
     """Guards the item in hand of a sink that died: only a new stream brings it again."""
     handles = rig.handles
