@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deltaforge.envelopes.jsontext import quote, wire
+from deltaforge.envelopes.jsontext import quoted_name
 
 if TYPE_CHECKING:
     from deltaforge.envelopes.base import EncoderSpec
@@ -32,7 +32,7 @@ class Origin:
         """The last two fields of the source block."""
         if not self.name:
             return '"origin":null,"origin_lsn":null'
-        return f'"origin":{quote(wire(self.name))},"origin_lsn":{self.lsn}'
+        return f'"origin":{quoted_name(self.name)},"origin_lsn":{self.lsn}'
 
 
 class Frame:
@@ -46,8 +46,8 @@ class Frame:
         us = part.commit_time_us
         last = f'\\"{int(previous_end)}\\"' if previous_end else "null"
         self.head = (
-            f',"source":{{"version":"{VERSION}","connector":"postgresql","name":{quote(wire(spec.topic_prefix))},'
-            f'"ts_ms":{us // 1000},"snapshot":"false","db":{quote(wire(spec.database))},"sequence":"[{last},\\"'
+            f',"source":{{"version":"{VERSION}","connector":"postgresql","name":{quoted_name(spec.topic_prefix)},'
+            f'"ts_ms":{us // 1000},"snapshot":"false","db":{quoted_name(spec.database)},"sequence":"[{last},\\"'
         )
         self._stamp = f'\\"]","ts_us":{us},"ts_ns":{us * 1000},"schema":'
         self._xid = f'"txId":{part.xid},"lsn":'

@@ -10,6 +10,7 @@ Rule 3: control characters have upper-case hex digits (`\u001F`); `/` and 0x7F a
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from json.encoder import encode_basestring
 
 quick_quote = encode_basestring
@@ -24,6 +25,12 @@ _FOUR_BYTES = re.compile("[\xf0-\xf4][\x80-\xbf]{3}")
 def wire(text: str) -> str:
     """Unicode text as wire text."""
     return text.encode().decode("latin-1")
+
+
+@lru_cache(1024)
+def quoted_name(name: str) -> str:
+    """A JSON string of a name in Unicode: there are few, and every transaction writes some of them."""
+    return quote(wire(name))
 
 
 def quote(text: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from deltaforge.envelopes.defaults import null_json
 from deltaforge.envelopes.fields import UNSENT, Field
-from deltaforge.envelopes.jsontext import quote, wire
+from deltaforge.envelopes.jsontext import quote, quoted_name
 from deltaforge.envelopes.topics import sanitized, topic_of
 from deltaforge.envelopes.values import Rendering, rendering
 from deltaforge.errors import OperatorError
@@ -54,7 +54,7 @@ class Plan:
             if found is None:
                 omitted.append(column.name)
                 continue
-            label = quote(wire(column.name)) + ":"
+            label = quoted_name(column.name) + ":"
             null = null_json(column, found)
             columns.append(PlanColumn(index, column.name, label, found, null, column.identity))
         self.columns = tuple(columns)
@@ -65,8 +65,8 @@ class Plan:
         self.topic = topic_of(spec, relation)
         physical = sanitized(f"{spec.topic_prefix}.{relation.schema}.{relation.table}")
         self.key_end = f',"{IDENTIFIER}":{quote(physical)}}}' if spec.add_table_identifier else "}"
-        self.schema_json = quote(wire(relation.schema))
-        self.table_json = quote(wire(relation.table))
+        self.schema_json = quoted_name(relation.schema)
+        self.table_json = quoted_name(relation.table)
 
     def row(self, fields: Sequence[Field]) -> str:
         """The JSON object of one row. Raises one of CONVERSION_ERRORS."""
