@@ -262,6 +262,7 @@ class Graph:
                 slot=self._control.slot_state,
                 encode_record=encode_record,
                 expected_topics=lambda: self._topics(config),
+                connection=connection,
                 data_properties=data,
                 ledger_properties=data if config.exactly_once else client.reveal_checkpoint_producer(),
                 oauth=oauth,

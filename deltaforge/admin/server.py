@@ -126,13 +126,21 @@ class AdminServer:
             with trio.move_on_after(CONNECTION_LIFE_S):
                 patient = cast("trio.SSLStream[trio.SocketStream]", _BoundedStream(stream))
                 state = ConnectionState(LifespanState({}))
-                await TCPServer(self._app, self._config, context, state, patient).run()
+                await _Connection(self._app, self._config, context, state, patient).run()
         except Exception as error:
             # What a client sends must not end the server. The error's text may quote it: only the class is kept.
             log.warning("admin connection failed", error=type(error).__name__)
         finally:
             self._open -= 1
             await trio.aclose_forcefully(stream)
+
+
+class _Connection(TCPServer):
+    """hypercorn's connection, ended when the client leaves: otherwise it stays until its idle time is over."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
 
 
 class _BoundedStream:

@@ -73,7 +73,7 @@ class KafkaSinkActor:
     @property
     def connection(self) -> Mapping[str, object]:
         """librdkafka's settings of this sink's cluster."""
-        return self._w.data_properties
+        return self._w.connection
 
     @property
     def durable_events(self) -> int:
@@ -187,7 +187,7 @@ class KafkaSinkActor:
         with ctx.waiting("Kafka: checkpoint"):
             topics = await w.expected_topics()
             if w.config.create_topics is not None:
-                await create_missing(topics, w.config.create_topics, w.data_properties)
+                await create_missing(topics, w.config.create_topics, w.connection)
             opened = await go_on_from(
                 lease,
                 w.checkpoint,

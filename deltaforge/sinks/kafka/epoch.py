@@ -61,7 +61,7 @@ class Epoch:
         self._door = Door(lease, opened.progress)
         self._seq, self._marks = opened.seq, {mark.topic: mark for mark in opened.marks}
         self._counts = {mark.topic: len(mark.high_watermarks) for mark in opened.marks}
-        limit_s = batching.max_tx_seconds or wiring.transaction_timeout_s / 2
+        limit_s = min(batching.max_tx_seconds or wiring.transaction_timeout_s / 2, wiring.transaction_timeout_s * 0.9)
         self._group = Grouping(
             Limits(
                 batching.max_ms / 1000,

@@ -69,7 +69,7 @@ class Doubt(Exception):
 class KafkaProducer:
     """A producer for one epoch, or for less. Use `serve` in a nursery beside it."""
 
-    def __init__(self, properties: Mapping[str, object], *, oauth: OauthCallback | None) -> None:
+    def __init__(self, properties: Mapping[str, object], *, brokers: str, oauth: OauthCallback | None) -> None:
         conf: dict[str, object] = dict(properties)
         conf["error_cb"] = self._on_error
         conf["on_delivery"] = self._on_delivery
@@ -81,7 +81,7 @@ class KafkaProducer:
         if oauth is not None:
             conf["oauth_cb"] = oauth
         self._conf: dict[str, object] = conf
-        self._brokers = str(conf.get("bootstrap.servers", ""))
+        self._brokers = brokers
         # Calls that block share no thread with the poll loop.
         self._calls, self._polls = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
         self._producer: Producer | None = None

@@ -29,10 +29,10 @@ class Session:
 
     def __init__(self, wiring: KafkaWiring, lease: Lease, nursery: trio.Nursery) -> None:
         self._w, self._lease, self._nursery = wiring, lease, nursery
-        self._ledger = KafkaProducer(wiring.ledger_properties, oauth=wiring.oauth)
+        self._ledger = KafkaProducer(wiring.ledger_properties, brokers=wiring.config.brokers, oauth=wiring.oauth)
         self._data = self._ledger
         if not wiring.config.exactly_once:
-            self._data = KafkaProducer(wiring.data_properties, oauth=wiring.oauth)
+            self._data = KafkaProducer(wiring.data_properties, brokers=wiring.config.brokers, oauth=wiring.oauth)
         self._begun = False
 
     async def _start(self, producer: KafkaProducer) -> None:
@@ -126,7 +126,7 @@ class Session:
         Raises Doubt, LeaseLost: only the second answer proves that nobody committed in between.
         """
         await check_lease(self._w.slot, self._lease)
-        old, self._ledger = self._ledger, KafkaProducer(self._w.ledger_properties, oauth=self._w.oauth)
+        old, self._ledger = self._ledger, KafkaProducer(self._w.ledger_properties, brokers=self._w.config.brokers, oauth=self._w.oauth)
         if self._data is old:
             self._data = self._ledger
         await old.close()

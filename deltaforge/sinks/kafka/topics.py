@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _REQUEST_S = 15.0
 
 
-async def create_missing(topics: Sequence[str], wanted: CreateTopics, properties: Mapping[str, object]) -> None:
+async def create_missing(topics: Sequence[str], wanted: CreateTopics, connection: Mapping[str, object]) -> None:
     """Create those of `topics` that do not exist; an existing one is left as it is.
 
     Cancellation: waits for the request in flight, at most fifteen seconds.
@@ -27,15 +27,10 @@ async def create_missing(topics: Sequence[str], wanted: CreateTopics, properties
       TransientError, OperatorError: the brokers are away, or refuse.
     """
     if topics:
-        await trio.to_thread.run_sync(_create, topics, wanted, dict(properties))
+        await trio.to_thread.run_sync(_create, topics, wanted, dict(connection))
 
 
-def _create(topics: Sequence[str], wanted: CreateTopics, properties: dict[str, Any]) -> None:
-    connection = {
-        name: value
-        for name, value in properties.items()
-        if name == "bootstrap.servers" or name.startswith(("security.", "sasl.", "ssl.", "client.id", "oauth"))
-    }
+def _create(topics: Sequence[str], wanted: CreateTopics, connection: dict[str, Any]) -> None:
     settings = {name: str(value) for name, value in wanted.config.items()}
     admin = AdminClient(connection)
     new = [

@@ -22,6 +22,7 @@ class KafkaWiring:
     """Handles and settings of one Kafka sink. Handles belong to the pipeline and survive restarts.
 
     Attributes:
+      connection: librdkafka's, for clients that do not produce.
       data_properties: librdkafka's, for records (the same as `ledger_properties` when exactly_once).
       ledger_properties: librdkafka's, with the transactional id: whoever holds the slot holds this id.
       transaction_timeout_s: after this age Kafka aborts an open transaction by itself.
@@ -48,6 +49,7 @@ class KafkaWiring:
     slot: Callable[[], Awaitable[SlotState]]
     encode_record: Callable[[Checkpoint], tuple[bytes, bytes]]
     expected_topics: Callable[[], Awaitable[Sequence[str]]]
+    connection: Mapping[str, object]
     data_properties: Mapping[str, object]
     ledger_properties: Mapping[str, object]
     oauth: Callable[[str], tuple[str, float]] | None
