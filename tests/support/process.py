@@ -156,14 +156,17 @@ class Deltaforge:
         return view
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples with these labels. Raises AssertionError when there is none."""
+        """The sum of a metric's samples with these labels; 0 when it is known but has none yet.
+
+        Raises AssertionError when there is no such metric.
+        """
         _, body = self.ask("/metrics")
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
         samples = [line.rpartition(" ") for line in body.decode().splitlines() if not line.startswith("#")]
         found = [
             float(v) for head, _, v in samples if head.partition("{")[0] == name and all(w in head for w in wanted)
         ]
-        assert found, f"no sample of {name} with {labels}"
+        assert found or f"# TYPE {name} " in body.decode(), f"no metric {name} with {labels}"
         return sum(found)
 
     def rss(self) -> int:
