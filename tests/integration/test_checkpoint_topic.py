@@ -19,12 +19,14 @@ from deltaforge.checkpoint.record import encode
 from deltaforge.checkpoint.topic import CheckpointTopic
 from deltaforge.errors import OperatorError, Refused, TransientError
 from deltaforge.model import Anchor, Checkpoint, Lsn, Position, Progress, Stored
+from tests.support.kafka_clients import TokenSource, mtls_conf, oauth_conf, scram_conf
 from tests.support.kafka_topics import create_topic, delete_topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from deltaforge.embedded.kafka import KafkaCluster
+    from tests.support.fix_tls import Certificates
 
 COMPACT = {"cleanup.policy": "compact"}
 
@@ -304,6 +306,39 @@ async def test_brokers_that_are_away_are_transient_and_a_refused_login_is_the_op
                 await topic.peek()
             assert password not in raised.value.line()
             await topic.aclose()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("login", ["scram", "mtls", "oauth"])
+async def test_every_way_to_log_in_prepares_and_reads_the_topic(
+    kafka3: KafkaCluster, certificates: Certificates, login: str, topic_prefix: str
+) -> None:
+    """Guards that the checkpoint topic is reached with exactly what reaches the data."""
+    conf = {
+        "scram": lambda: scram_conf(kafka3, certificates),
+        "mtls": lambda: mtls_conf(kafka3, certificates),
+        "oauth": lambda: oauth_conf(kafka3, certificates, TokenSource()),
+    }[login]()
+    topic = CheckpointTopic(f"_deltaforge.{topic_prefix}.sink", conf, instance="me")
+    with trio.fail_after(120):
+        assert await topic.ensure(None) == ()
+        await topic.write_first(record("born", 1))
+        assert await topic.read(wait_s=0) == Stored(born=record("born", 1))
+        assert (await topic.topic_marks([topic.name]))[0].high_watermarks == (1,)
+        await topic.aclose()
+
+
+@pytest.mark.slow
+async def test_a_wrong_password_is_the_operators_and_is_not_repeated_in_the_error(
+    kafka3: KafkaCluster, certificates: Certificates
+) -> None:
+    """Guards against waiting for ever, and against secrets in errors."""
+    conf = scram_conf(kafka3, certificates) | {"sasl.password": "canary-wrong-9Rt"}
+    topic = CheckpointTopic("any", conf, instance="me")
+    with trio.fail_after(60), pytest.raises(OperatorError, match="_AUTHENTICATION") as refused:
+        await topic.peek()
+    assert "canary" not in refused.value.line()
+    await topic.aclose()
 
 
 @pytest.fixture
