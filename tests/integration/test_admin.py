@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import trio
+from hpack import Encoder
 
 from actors import ChildSpec, Supervisor, SupervisorSpec
 from deltaforge.admin import server
@@ -283,8 +284,9 @@ async def _drip(stream: trio.SocketStream) -> None:
                 answered = True
 
 
-async def test_too_many_connections_are_closed_at_once() -> None:
+async def test_too_many_connections_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against file descriptors that the pipelines need."""
+    monkeypatch.setattr(server, "IDLE_S", 1000)
     async with serving(Fixed(RUNNING)) as client:
         streams = [await client.stream() for _ in range(server.MAX_CONNECTIONS + 5)]
         closed = 0
@@ -313,13 +315,23 @@ async def test_a_client_that_never_reads_is_dropped(monkeypatch: pytest.MonkeyPa
     # GIVEN an answer larger than all buffers on the way
     monkeypatch.setattr(server, "SEND_WITHIN_S", 0.5)
     huge = PipelineView(name="orders", state="running", detail="x" * 20_000_000)
-    with trio.fail_after(WAIT_S):
-        async with serving(Fixed(huge)) as client, await client.stream() as stream:
-            # WHEN its reader stops reading
-            await stream.send_all(b"GET /pipelines/orders HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await stream.receive_some(10)
-            # THEN others are served, and the server stops in time (the end of this block)
-            assert (await client.get("/health")).code == 200
+    async with AsyncExitStack() as stack:
+        with trio.fail_after(WAIT_S):
+            async with serving(Fixed(huge)) as client:
+                # WHEN its reader stops reading, but stays
+                stream = await stack.enter_async_context(await client.stream())
+                await stream.send_all(b"GET /pipelines/orders HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await stream.receive_some(10)
+                # THEN others are served, and the server stops in time (the end of this block)
+                assert (await client.get("/health")).code == 200
+
+
+def _over_http2(path: str | None) -> bytes:
+    headers = [(":method", "GET"), (":scheme", "http"), (":authority", "localhost")]
+    headers += [(":path", path)] if path is not None else []
+    block = Encoder().encode(headers)
+    frames = b"\0\0\0\4\0\0\0\0\0" + len(block).to_bytes(3, "big") + b"\1\5\0\0\0\1" + block
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frames
 
 
 GARBAGE = {
@@ -335,10 +347,8 @@ GARBAGE = {
         b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     ),
-    "a non-ascii path over http 2": (
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-        b"\x00\x00\x14\x01\x05\x00\x00\x00\x01" + b"\x82\x86\x04\x04/\xff\xfe\xfd\x01\x09localhost"[:20]
-    ),
+    "a non-ascii path over http 2": _over_http2("/\xff\xfe"),
+    "no path over http 2": _over_http2(None),
 }  # fmt: skip
 
 
@@ -360,6 +370,51 @@ async def test_garbage_ends_its_own_connection_only(kind: str, capfd: pytest.Cap
         assert b"Traceback" not in data
         assert (await client.get("/health")).code == 200
     capfd.readouterr()
+
+
+async def test_a_connection_that_fails_inside_ends_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a bug of the HTTP library that takes the server down with one connection."""
+    failed = trio.Event()
+
+    async def fail(self: object) -> None:
+        await trio.lowlevel.checkpoint()
+        failed.set()
+        raise RuntimeError("inside the library")
+
+    async with serving(Fixed(RUNNING)) as client, await client.stream() as witness:
+        with trio.fail_after(WAIT_S):
+            # GIVEN a connection that was served before
+            await witness.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b'"state"' in await _until(witness, b"}\n")
+            # WHEN another one fails in an unforeseen way
+            with monkeypatch.context() as patched:
+                patched.setattr(server._Connection, "_read_data", fail)
+                assert not await _answers(client)
+                await failed.wait()
+            # THEN the first one goes on
+            await witness.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"HTTP/1.1 200" in await _until(witness, b"}\n")
+    capfd.readouterr()
+
+
+async def _until(stream: trio.SocketStream, end: bytes) -> bytes:
+    data = b""
+    while not data.endswith(end):
+        data += await stream.receive_some(65536)
+    return data
+
+
+async def test_connections_that_are_over_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a prober that connects and goes away, and so locks everybody out."""
+    monkeypatch.setattr(server, "IDLE_S", 1000)
+    async with serving(Fixed(RUNNING)) as client:
+        with trio.fail_after(WAIT_S):
+            for _ in range(2 * server.MAX_CONNECTIONS):
+                await (await client.stream()).aclose()
+            while not await _answers(client):
+                await trio.lowlevel.checkpoint()
 
 
 async def test_a_crash_of_the_server_is_repaired_on_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:

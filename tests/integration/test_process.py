@@ -189,7 +189,7 @@ async def test_a_stop_drains_all_pipelines_at_the_same_time(sock: socket.socket,
     both = [Scripted("one", may_drain=trio.Event()), Scripted("two", may_drain=trio.Event())]
     with trio.fail_after(WAIT_S):
         async with trio.open_nursery() as nursery:
-            running = Running(_process(sock, *both), nursery)
+            running = Running(_process(sock, *both, grace_s=1000), nursery)
             for pipeline in both:
                 await pipeline.working.wait()
 
