@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,13 +50,13 @@ def _processes_of(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def folder(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the demo may put its files; PostgreSQL's own account has to get through."""
-    place = tmp_path_factory.mktemp("demo")
-    for parent in (place, *list(place.parents)[:2]):
-        parent.chmod(0o755)
+def folder(kafka_jars: None) -> Iterator[Path]:
+    """Where the demo may put its files; no directory of pytest, for PostgreSQL's own account has to get through."""
+    place = Path(tempfile.mkdtemp(prefix="test-demo-"))
+    place.chmod(0o755)
     yield place
-    (log_directory() / "demo.log").write_bytes((place / "output").read_bytes())
+    shutil.copy(place / "output", log_directory() / "demo.log")
+    shutil.rmtree(place)
 
 
 def _gone(folder: Path) -> None:
