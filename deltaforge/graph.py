@@ -26,6 +26,7 @@ from deltaforge.sinks.kafka.topics import create_missing
 from deltaforge.sinks.kafka.wiring import KafkaWiring
 from deltaforge.sinks.memory import MemorySink
 from deltaforge.sinks.stdout import StdoutSink
+from deltaforge.source.drift import Catalog
 from deltaforge.source.faults import SlotExists
 from deltaforge.source.reader import ReaderActor
 from deltaforge.source.slot import create_slot, options_fingerprint
@@ -143,6 +144,7 @@ class Graph:
             flush=self.flush,
             gates=[Gate(unit.gate, required=self.needs(unit)) for unit in self.units],
             report=self._reporter("reader"),
+            catalog=Catalog(source.tables, halt_on_drift=source.on_schema_drift == "halt"),
         )
 
     def _first_start(self) -> FirstStart:

@@ -88,6 +88,8 @@ class Relation(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
     key: tuple[int, ...]
     """Indexes into `columns`: the primary key in key order, else a unique index over NOT NULL columns, else empty."""
+    selected: bool = True
+    """Whether the configuration names this table; changes of others count as events and give no records."""
 
 
 class TimelineSwitch(msgspec.Struct, frozen=True):

@@ -129,7 +129,7 @@ class DebeziumEncoder:
                 self._known.clear()
             plan = Plan(relation, self._spec)
             found = self._known[relation] = plan, RowWriter(plan).rows
-            for name in plan.omitted:
+            for name in plan.omitted if relation.selected else ():
                 self._omitted[f"{relation.schema}.{relation.table}.{name}"] = None
         plan, rows = found
         former = self._plans.get(relation.oid)
@@ -138,7 +138,7 @@ class DebeziumEncoder:
             if former is not None:
                 self._lanes.pop(_tag(kind, former), None)
             op = _OPERATION[kind]
-            if op not in self._spec.skipped_operations:
+            if relation.selected and op not in self._spec.skipped_operations:
                 self._lanes[_tag(kind, plan)] = Lane(rows, plan, op)
 
     def _lane(self, message: bytes) -> Lane | None:
@@ -156,9 +156,12 @@ class DebeziumEncoder:
         if kind == _MESSAGE or _OPERATION[message[25:26]] in self._spec.skipped_operations:
             return
         if kind == _TRUNCATE:
-            work.truncate([self._plan(oid) for oid in truncated(message)], message, index, self._origin)
-        else:
-            work.change(self._plan(int.from_bytes(message[26:30], "big")), message, index, self._origin)
+            plans = [self._plan(oid) for oid in truncated(message)]
+            work.truncate([plan for plan in plans if plan.relation.selected], message, index, self._origin)
+            return
+        plan = self._plan(int.from_bytes(message[26:30], "big"))
+        if plan.relation.selected:
+            work.change(plan, message, index, self._origin)
 
 
 def _tag(kind: bytes, plan: Plan) -> bytes:

@@ -19,6 +19,7 @@ from deltaforge.errors import DeltaforgeError, Fault, SlotBusy, TransientError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.model import Lease, Lsn, SlotState, TimelineSwitch
 from deltaforge.source import conn
+from deltaforge.source.drift import Catalog
 from deltaforge.source.slot import parse_history, start_command
 from deltaforge.source.stream import Budget, Counters, Gate, Rewound, Stream, Wires
 
@@ -84,13 +85,14 @@ class ReaderActor:
         flush: Cell[Confirm],
         gates: Sequence[Gate],
         report: Callable[[str, str], None],
+        catalog: Catalog | None = None,
         stop_grace_s: float = 3.0,
     ) -> None:
         """`prepare` does the checks of a first start and may raise any DeltaforgeError; `weight`: how many sinks."""
         self._dsn, self._slot, self._publication = dsn, slot, publication
         self._control, self._prepare, self._report = control, prepare, report
         self._epoch = epoch
-        self._wires = Wires(outbox, budget, weight, rewind, flush, tuple(gates))
+        self._wires = Wires(outbox, budget, weight, rewind, flush, tuple(gates), catalog or Catalog())
         self._grace_s = stop_grace_s
         self._counters = Counters()
         self._state, self._detail = "", ""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from actors import Cell, Mailbox
     from deltaforge.model import PgType
     from deltaforge.source.conn import ReplicationConnection
+    from deltaforge.source.drift import Catalog
     from deltaforge.source.sql import ControlSession
 
 LONGEST_STATUS_S = 10.0
@@ -81,6 +82,7 @@ class Wires(msgspec.Struct, frozen=True):
     rewind: Cell[int]
     flush: Cell[Confirm]
     gates: Sequence[Gate]
+    catalog: Catalog
 
 
 class Counters:
@@ -222,7 +224,7 @@ class Stream:
             wanted = {type_oid for _, type_oid, _, _ in announced.columns} - self._types.keys()
             if wanted:
                 self._types |= await self._control.types(wanted)
-        return relations.build_relation(announced, facts, self._types)
+        return self._wires.catalog.judged(relations.build_relation(announced, facts, self._types))
 
     # ---- feedback
 
