@@ -105,6 +105,7 @@ class Graph:
             required={unit.id: unit.required for unit in self.units},
             epoch=self.epoch,
             flush=self.flush,
+            hold_s=config.spec.source.config.slot_lag_seconds,
         )
         self.batcher = BatcherActor(
             inbox=self.segments,

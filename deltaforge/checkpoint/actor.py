@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
@@ -34,7 +36,12 @@ class CheckpointActor:
         required: Mapping[str, bool],
         epoch: Cell[int],
         flush: Cell[Confirm],
+        hold_s: float = 0.0,
     ) -> None:
+        """`hold_s`: keep every confirmation back by so many seconds, for a Kafka that may lose its newest records."""
+        self._hold_s = hold_s
+        self._held: deque[tuple[int, Confirm]] = deque()
+        self._holding = trio.Event()
         self._mode, self._quorum = mode, quorum
         self._receipts, self._required = receipts, required
         self._epoch, self._flush = epoch, flush
@@ -45,6 +52,7 @@ class CheckpointActor:
             nursery.start_soon(self._watch, ctx, self._epoch, self._epoch.version)
             for cell in self._receipts.values():
                 nursery.start_soon(self._watch, ctx, cell, cell.version)
+            nursery.start_soon(self._let_go)
             # Only now: what is written after this look wakes a watcher, which has taken its version before.
             self._look()
             ctx.started()
@@ -65,6 +73,29 @@ class CheckpointActor:
         confirm = combine(self._mode, self._quorum, receipts, self._required, self._epoch.value)
         if confirm is None:
             return
+        if not self._hold_s:
+            self._confirm(confirm)
+            return
+        # In whole seconds, so that a fast stream does not fill the memory with what it may confirm tomorrow.
+        due = math.ceil(trio.current_time() + self._hold_s)
+        if self._held and self._held[-1][0] == due:
+            self._held[-1] = (due, confirm)
+        else:
+            self._held.append((due, confirm))
+        self._holding.set()
+
+    async def _let_go(self) -> None:
+        """Pass on what has been held back for long enough."""
+        while True:
+            await self._holding.wait()
+            while self._held:
+                due, confirm = self._held[0]
+                await trio.sleep_until(due)
+                self._held.popleft()
+                self._confirm(confirm)
+            self._holding = trio.Event()
+
+    def _confirm(self, confirm: Confirm) -> None:
         last = self._flush.value
         if (confirm.epoch, confirm.lsn) > (last.epoch, last.lsn):
             self._flush.set(confirm)

@@ -88,3 +88,29 @@ async def test_the_last_receipt_of_a_drain_is_confirmed(rig: Rig) -> None:
                 rig.say(sink, 20)
             ctx.stopping.set()
     assert rig.flush.value == Confirm(1, Lsn(20))
+
+
+async def test_a_held_confirmation_comes_that_much_later(
+    rig: Rig, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards slot_lag_seconds: WAL that a Kafka without its newest records would need again."""
+    actor = CheckpointActor(
+        mode="all",
+        quorum=None,
+        receipts=rig.receipts,
+        required={"a": True, "b": True},
+        epoch=rig.epoch,
+        flush=rig.flush,
+        hold_s=30,
+    )
+    nursery.start_soon(actor.run, ActorContext("checkpointer"))
+    rig.say("a", 10)
+    rig.say("b", 10)
+    await trio.sleep(29)
+    rig.say("a", 20)
+    rig.say("b", 20)
+    assert rig.flush.value == Confirm(0, Lsn(0))
+    await trio.sleep(3)
+    assert rig.flush.value == Confirm(1, Lsn(10))
+    await trio.sleep(30)
+    assert rig.flush.value == Confirm(1, Lsn(20))
