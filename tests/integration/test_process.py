@@ -131,7 +131,7 @@ async def test_one_refused_pipeline_leaves_the_others_alone(sock: socket.socket,
 
             bad.end("refused", "found 0/1, expected 0/2", Escalate(Refused("found 0/1")))
             while (await _ask(sock, "/pipelines/bad"))[1]["state"] != "refused" or not said:
-                await trio.lowlevel.checkpoint()
+                pass
 
             health = await _ask(sock, "/health")
             assert not good.drains.is_set()
@@ -177,6 +177,7 @@ async def test_a_crash_that_the_pipeline_did_not_see_is_a_failure(sock: socket.s
     with trio.fail_after(WAIT_S):
         async with trio.open_nursery() as nursery:
             running = Running(_process(sock, pipeline), nursery)
+            await pipeline.working.wait()
             pipeline.may_end.set()
 
     assert running.code == FAILED

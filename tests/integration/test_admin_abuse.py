@@ -1,0 +1,207 @@
+"""The admin HTTP and clients that misbehave: bounded memory, bounded time, and nobody else notices."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, suppress
+
+import pytest
+import trio
+from hpack import Encoder
+
+from deltaforge.admin import server
+from deltaforge.status import PipelineView
+from tests.support.admin import RUNNING, WAIT_S, Fixed, serving
+
+
+@pytest.fixture(autouse=True)
+def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's own limits, shorter: nothing here depends on how long they are."""
+    monkeypatch.setattr(server, "IDLE_S", 1)
+
+
+async def test_clients_that_send_slowly_do_not_keep_others_out() -> None:
+    """Guards against a handful of half-open requests that occupy the server for ever."""
+    async with serving(Fixed(RUNNING)) as client:
+        # GIVEN as many connections as the server takes, each with half a request
+        streams = [await client.stream() for _ in range(server.MAX_CONNECTIONS)]
+        for stream in streams:
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+
+        # WHEN they never finish
+        # THEN each is closed by the server, and the next one is served
+        with trio.fail_after(WAIT_S):
+            for stream in streams:
+                with suppress(trio.BrokenResourceError):
+                    assert await stream.receive_some(100) == b""
+                await stream.aclose()
+        assert (await client.get("/health")).code == 200
+
+
+async def test_a_client_that_drips_header_bytes_is_cut_off() -> None:
+    """Guards against a read timeout that every further byte renews."""
+    async with serving(Fixed(RUNNING)) as client, await client.stream() as stream:
+        with trio.fail_after(WAIT_S):
+            await _drip(stream)
+
+
+async def _drip(stream: trio.SocketStream) -> None:
+    """Send header lines until the server closes."""
+    with suppress(trio.BrokenResourceError):
+        await stream.send_all(b"GET /health HTTP/1.1\r\n")
+        answered = False
+        while not answered:
+            await stream.send_all(b"X: y\r\n")
+            with trio.move_on_after(0.1):
+                await stream.receive_some(1)
+                answered = True
+
+
+async def test_too_many_connections_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against file descriptors that the pipelines need."""
+    monkeypatch.setattr(server, "IDLE_S", 1000)
+    async with serving(Fixed(RUNNING)) as client:
+        streams = [await client.stream() for _ in range(server.MAX_CONNECTIONS + 5)]
+        closed = 0
+        with trio.fail_after(WAIT_S):
+            for stream in reversed(streams[-5:]):
+                try:
+                    closed += await stream.receive_some(1) == b""
+                except trio.BrokenResourceError:
+                    closed += 1
+            for stream in streams:
+                await stream.aclose()
+            assert closed == 5
+            while not await client.answers():
+                pass
+
+
+async def test_a_client_that_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a server that cannot stop because one client does not read its answer."""
+    # GIVEN an answer larger than all buffers on the way
+    monkeypatch.setattr(server, "SEND_WITHIN_S", 0.5)
+    huge = PipelineView(name="orders", state="running", detail="x" * 20_000_000)
+    async with AsyncExitStack() as stack:
+        with trio.fail_after(WAIT_S):
+            async with serving(Fixed(huge)) as client:
+                # WHEN its reader stops reading, but stays
+                stream = await stack.enter_async_context(await client.stream())
+                await stream.send_all(b"GET /pipelines/orders HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await stream.receive_some(10)
+                # THEN others are served, and the server stops in time (the end of this block)
+                assert (await client.get("/health")).code == 200
+
+
+def _over_http2(path: str | None) -> bytes:
+    headers = [(":method", "GET"), (":scheme", "http"), (":authority", "localhost")]
+    headers += [(":path", path)] if path is not None else []
+    block = Encoder().encode(headers)
+    frames = b"\0\0\0\4\0\0\0\0\0" + len(block).to_bytes(3, "big") + b"\1\5\0\0\0\1" + block
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frames
+
+
+GARBAGE = {
+    "no http": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+    "a huge header": b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+    "a huge body": b"POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n" + b"b" * 100_000,
+    "a chunked body": b"GET /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\nxx",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "bad utf-8": b"GET /pipelines/%ff%fe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    "no host": b"GET /health HTTP/1.1\r\n\r\n",
+    "http 2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(100),
+    "a websocket": (
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    ),
+    "a non-ascii path over http 2": _over_http2("/\xff\xfe"),
+    "no path over http 2": _over_http2(None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+async def test_garbage_ends_its_own_connection_only(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Guards against a server that a stranger's bytes can take down, or make say more than 4xx."""
+    async with serving(Fixed(RUNNING)) as client:
+        async with await client.stream() as stream:
+            data = b""
+            with trio.fail_after(WAIT_S):
+                try:
+                    await stream.send_all(GARBAGE[kind])
+                    while chunk := await stream.receive_some(65536):
+                        data += chunk
+                except trio.BrokenResourceError:
+                    pass
+        if data.startswith(b"HTTP/1.1 "):
+            assert data[9:10] in b"4", data[:200]
+        assert b"Traceback" not in data
+        assert (await client.get("/health")).code == 200
+    capfd.readouterr()
+
+
+async def test_a_connection_that_fails_inside_ends_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a bug of the HTTP library that takes the server down with one connection."""
+    failed = trio.Event()
+
+    async def fail(self: object) -> None:
+        await trio.lowlevel.checkpoint()
+        failed.set()
+        raise RuntimeError("inside the library")
+
+    async with serving(Fixed(RUNNING)) as client, await client.stream() as witness:
+        with trio.fail_after(WAIT_S):
+            # GIVEN a connection that was served before
+            await witness.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b'"state"' in await _until(witness, b"}\n")
+            # WHEN another one fails in an unforeseen way
+            with monkeypatch.context() as patched:
+                patched.setattr(server._Connection, "_read_data", fail)
+                assert not await client.answers()
+                await failed.wait()
+            # THEN the first one goes on
+            await witness.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"HTTP/1.1 200" in await _until(witness, b"}\n")
+    capfd.readouterr()
+
+
+async def _until(stream: trio.SocketStream, end: bytes) -> bytes:
+    data = b""
+    while not data.endswith(end):
+        data += await stream.receive_some(65536)
+    return data
+
+
+async def test_connections_that_are_over_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a prober that connects and goes away, and so locks everybody out."""
+    monkeypatch.setattr(server, "IDLE_S", 1000)
+    async with serving(Fixed(RUNNING)) as client:
+        with trio.fail_after(WAIT_S):
+            for _ in range(2 * server.MAX_CONNECTIONS):
+                await (await client.stream()).aclose()
+            while not await client.answers():
+                pass
+
+
+async def test_a_crash_of_the_server_is_repaired_on_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against an admin that is gone for good after one error, or comes back somewhere else."""
+    crashed = trio.Event()
+
+    async def crash_once(name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if not crashed.is_set():
+            crashed.set()
+            raise RuntimeError(f"injected at {name}")
+
+    async with serving(Fixed(RUNNING)) as client:
+        # GIVEN a server that has served
+        assert (await client.get("/health")).code == 200
+
+        # WHEN its loop raises at the next turn, which the next connection brings about
+        monkeypatch.setattr(server, "failpoint_async", crash_once)
+        await client.answers()
+
+        # THEN it is back on the same port
+        with trio.fail_after(WAIT_S):
+            await crashed.wait()
+            while not await client.answers():
+                pass
