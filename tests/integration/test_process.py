@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 WAIT_S = 30
 
 
@@ -241,3 +245,20 @@ async def test_a_pipeline_named_admin_is_a_pipeline(sock: socket.socket, said: l
             running.process.stop()
 
     assert running.code == DONE
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("process._loop_is_silent(31)", "the event loop did not turn for 31 s"),
+        ("process._end_after(0.1); time.sleep(60)", "not stopped 0.1 s after the signal"),
+    ],
+)
+def test_what_hangs_is_ended_with_every_stack_shown(code: str, line: str) -> None:
+    """Guards against a process that neither works nor ends, and against not knowing why."""
+    command = [sys.executable, "-c", f"import time\nfrom deltaforge import process\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, cwd=REPOSITORY)
+
+    assert done.returncode == 1
+    assert line in done.stderr
+    assert 'File "<string>", line 3 in <module>' in done.stderr
