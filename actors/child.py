@@ -87,6 +87,11 @@ class Child:
         self.state = state
         self.since = now
 
+    def hurry(self) -> None:
+        """Take the grace away from a stop that is on."""
+        if self.run is not None and self.run.stop_asked:
+            self.run.ask_to_stop(0.0)
+
     def statistics(self) -> ChildStatistics:
         """A snapshot of this child and all below it."""
         ctx = self.run.ctx if self.run else None

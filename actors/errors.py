@@ -65,8 +65,7 @@ class RestartIntensityExceeded(ActorsError):
     """
 
     def __init__(self, child: str, causes: ExceptionGroup[Exception], limit: str) -> None:
-        last = causes.exceptions[-1]
-        super().__init__(f"{child}: {limit}; last failure: {type(last).__name__}: {last}")
+        super().__init__(f"{child}: {limit}; last failure: {error_text(causes.exceptions[-1])}")
         self.child = child
         self.causes = causes
         self.__cause__ = causes

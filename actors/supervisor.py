@@ -86,7 +86,7 @@ class Supervisor:
         Returns after `stop()`, after the wish of the supervisor above, and after an auto-shutdown.
 
         Cancellation: children are still stopped one by one, each with its grace, so this takes up to
-        `shutdown_budget_s`; then Cancelled goes on.
+        `shutdown_budget_s`; then Cancelled goes on. Cancelled by a supervisor above, they have no grace.
 
         Raises:
           RestartIntensityExceeded: the children failed more often than the specification allows.
@@ -130,7 +130,7 @@ class Supervisor:
 
     @property
     def shutdown_budget_s(self) -> float:
-        """Longest ordered stop in seconds if every child uses up its grace; a cancelled child may add to it."""
+        """Longest ordered stop in seconds if every child uses up its grace and ends when cancelled."""
         return sum(_grace_s(spec) for spec in self._specs)
 
     def statistics(self) -> SupervisorStatistics:
@@ -143,10 +143,7 @@ class Supervisor:
         Raises:
           KeyError: there is no such child.
         """
-        for child in self._children:
-            if child.spec.id == child_id:
-                return child.error
-        raise KeyError(child_id)
+        return {child.spec.id: child.error for child in self._children}[child_id]
 
     def child_spec(
         self,
@@ -180,6 +177,7 @@ class Supervisor:
         self._ledger = Ledger(self.path, self.spec, self._rng)
         self._reporter = Reporter(self.path, ctx, self._on_event, self._clock)
         self._failure: Exception | None = None
+        self._hurried = False
         self._jobs: set[Job] = set()
         self._pending: deque[Job] = deque()
         self._sheltered = trio.Event()
@@ -194,8 +192,15 @@ class Supervisor:
                 await self._ended.wait()
 
     async def _relay_stop(self, ctx: ActorContext) -> None:
-        await ctx.stopping.wait()
-        self._tell()
+        try:
+            await ctx.stopping.wait()
+            self._tell()
+            await trio.sleep_forever()
+        finally:
+            # Cancelled by the supervisor above: its patience is over, so nobody below has a grace any more.
+            self._hurried = ctx.scope.cancel_called
+            for child in self._children if self._hurried else ():
+                child.hurry()
 
     async def _serve(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -221,7 +226,7 @@ class Supervisor:
             await job.done.wait()
         for child in reversed(self._children):
             if child.alive:
-                await self._stop_child(child, child.spec.shutdown_s)
+                await self._stop_child(child, 0.0 if self._hurried else child.spec.shutdown_s)
             elif child.state in ("starting", "backoff"):
                 child.move("stopped", self._clock())
         self._ended.set()
@@ -368,11 +373,10 @@ class Supervisor:
 
     def _restart(self, child: Child, verdict: Verdict) -> None:
         group = [member for member in group_of(self.spec.strategy, self._children, child) if not member.dropped]
-        ids = tuple(member.spec.id for member in group)
         child.move("backoff", self._clock())
-        values = {"delay_s": verdict.delay_s, "counted": verdict.counted, "group": ids}
-        self._reporter.say(events.ChildRestarting, child, **values)
-        self._schedule(group, verdict.delay_s, counted=verdict.counted)
+        delay_s, counted, ids = verdict.delay_s, verdict.counted, tuple(member.spec.id for member in group)
+        self._reporter.say(events.ChildRestarting, child, delay_s=delay_s, counted=counted, group=ids)
+        self._schedule(group, delay_s, counted=counted)
 
     def _drop(self, child: Child, state: State) -> None:
         child.dropped = True
@@ -383,10 +387,9 @@ class Supervisor:
         if not child.spec.significant:
             return
         left = any(other.spec.significant and not other.dropped for other in self._children)
-        if self.spec.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT and left:
-            return
-        self._reporter.say(events.AutoShutdownTriggered, child)
-        self.stop()
+        if not left or self.spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT:
+            self._reporter.say(events.AutoShutdownTriggered, child)
+            self.stop()
 
     def _snapshot(self) -> tuple[ChildStatistics, ...]:
         return tuple(child.statistics() for child in self._children)

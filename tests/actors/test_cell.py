@@ -56,6 +56,16 @@ async def test_waiters_wake_only_for_what_they_wait_for() -> None:
     assert got == [3]
 
 
+async def test_a_version_is_waited_for() -> None:
+    """Guards against a reader of changes that spins instead of sleeping."""
+    cell = Cell("a", name="the cell")
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cell.changed, 0)
+            await trio.testing.wait_all_tasks_blocked()
+            cell.set("b")
+
+
 @given_schedules(writes=st.lists(st.integers(0, 5), max_size=10))
 async def test_a_reader_of_changes_always_ends_with_the_last_value(writes: list[int]) -> None:
     """Guards against a lost wake-up between reading a value and waiting for the next."""

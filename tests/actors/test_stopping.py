@@ -13,9 +13,11 @@ from actors import (
     ActorContext,
     ChildCrashed,
     ChildExited,
+    ChildRestarting,
     ChildSpec,
     ChildStarted,
     ChildStopped,
+    Escalated,
     Mailbox,
     Restart,
     RestartIntensityExceeded,
@@ -343,3 +345,34 @@ async def test_a_hook_of_its_own_keeps_a_subtrees_events_from_the_one_above(auto
         root.stop()
     assert {e.child for e in below.events} == {"a"}
     assert {e.child for e in above.events} == {"in"}
+
+
+@pytest.mark.parametrize("grace_s", [IMMEDIATE, 3.0])
+async def test_a_supervisor_whose_grace_is_over_gives_none_to_its_children(
+    autojump_clock: MockClock, grace_s: float
+) -> None:
+    """Guards against a subtree that takes the sum of its graces although it was given less."""
+    recorder = EventRecorder()
+    inner = Supervisor("in", MANY, [ChildSpec("a", deaf, shutdown_s=60.0), ChildSpec("b", deaf, shutdown_s=60.0)])
+    root = Supervisor("root", MANY, [inner.child_spec(shutdown_s=grace_s)], on_event=recorder)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(root.run)
+        await recorder.wait_for(ChildStarted, "in")
+        root.stop()
+    assert [(e.child, e.at) for e in recorder.of(ChildStopped)] == [("b", grace_s), ("a", grace_s), ("in", grace_s)]
+    assert root.shutdown_budget_s == grace_s
+
+
+async def test_a_crash_while_the_supervisor_gives_up_changes_nothing(autojump_clock: MockClock) -> None:
+    """Guards against a second verdict that hides the first."""
+    recorder = EventRecorder()
+    children = [
+        ChildSpec("late", ScriptedActor([Step(CRASH, 2.0)])),
+        ChildSpec("first", ScriptedActor([Step(CRASH, 1.0)])),
+        ChildSpec("slow", ScriptedActor([Step(cleanup_s=3.0)])),
+    ]
+    with pytest.raises(RestartIntensityExceeded) as caught:
+        await Supervisor("s", SupervisorSpec(intensity=0), children, on_event=recorder).run()
+    assert caught.value.child == "s/first"
+    assert [e.child for e in recorder.of(ChildCrashed)] == ["first", "late"]
+    assert [e.child for e in recorder.events if isinstance(e, Escalated | ChildRestarting)] == ["first"]

@@ -419,6 +419,23 @@ async def test_a_child_ready_in_the_moment_its_group_is_restarted_is_stopped_wit
     assert len(tree.recorder.of(ChildRestarting)) == 2
 
 
+async def test_a_job_taken_over_launches_nobody_any_more(autojump_clock: MockClock) -> None:
+    """Guards against a sibling that is started only to be stopped in the same moment."""
+    tree = Tree(SupervisorSpec(Strategy.ONE_FOR_ALL)).child("a")
+
+    async def ready_and_gone(ctx: ActorContext) -> None:
+        ctx.started()
+        if ctx.attempt == 0:
+            raise CRASH
+        await ctx.stopping.wait()
+
+    tree.children.append(ChildSpec("b", ready_and_gone))
+    tree.child("c")
+    async with tree.running():
+        await tree.recorder.wait_for(ChildStarted, "c")
+        assert tree.order() == "+a -a +a +c"
+
+
 async def test_a_finite_child_may_end_without_ever_being_ready(autojump_clock: MockClock) -> None:
     """Guards against a start that hangs on a job which was done at once."""
     tree = Tree().child("job", Step(after_s=0.0, ready=False), restart=Restart.TRANSIENT).child("b")
