@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 log = get_logger("pipeline")
 
 _INTENSITY, _PERIOD_S = 5, 60.0
-_STALL_S = 30.0
 _BACKOFF = Backoff(base_s=0.1, cap_s=2.0)
 
 

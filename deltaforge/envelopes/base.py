@@ -104,10 +104,13 @@ class Encoder(Protocol):
         """Take in the Relations of a part whose events are all durable already."""
         ...
 
-    def encode(self, part: TransactionPart, skip: int, previous_end: Lsn, now_ns: int) -> Encoded:
+    def encode(
+        self, part: TransactionPart, skip: int, previous_end: Lsn, now_ns: int, *, positions: bool = False
+    ) -> Encoded:
         """The records of `part` without its first `skip` events.
 
         Args:
+          positions: write the position headers on this part even though the spec does not ask for them.
           previous_end: end LSN of the COMMIT before this transaction; 0 = unknown, written as null.
           now_ns: processing time for the envelope, nanoseconds since 1970-01-01 UTC.
 

@@ -76,10 +76,12 @@ class DebeziumEncoder:
             if message[25] not in _EVENTS:
                 self._apply(message, relations)
 
-    def encode(self, part: TransactionPart, skip: int, previous_end: Lsn, now_ns: int) -> Encoded:
+    def encode(
+        self, part: TransactionPart, skip: int, previous_end: Lsn, now_ns: int, *, positions: bool = False
+    ) -> Encoded:
         """The records of `part` without its first `skip` events."""
         self._begin(part)
-        work = _Work(self._spec, part, previous_end, now_ns)
+        work = _Work(self._spec, part, previous_end, now_ns, positions or self._spec.position_headers)
         relations = iter(part.relations)
         messages, at, stop, index = part.messages, 0, len(part.messages), part.first_index
         first = index + skip
@@ -172,8 +174,11 @@ def _tag(kind: bytes, plan: Plan) -> bytes:
 class _Work:
     """The records of one part, growing."""
 
-    def __init__(self, spec: EncoderSpec, part: TransactionPart, previous_end: Lsn, now_ns: int) -> None:
+    def __init__(
+        self, spec: EncoderSpec, part: TransactionPart, previous_end: Lsn, now_ns: int, positions: bool
+    ) -> None:
         self._spec = spec
+        self._positions_wanted = positions
         self._part = part
         self._previous_end = previous_end
         self._now_ns = now_ns
@@ -237,7 +242,7 @@ class _Work:
         encoded.events += 1
 
     def _positions(self, index: int, count: int) -> list[Headers | None]:
-        if not self._spec.position_headers:
+        if not self._positions_wanted:
             return [None] * count
         lsn = (POSITION_LSN, str(self._part.commit_lsn).encode())
         return [[lsn, (POSITION_INDEX, b"%d" % number)] for number in range(index, index + count)]

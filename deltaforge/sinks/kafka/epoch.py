@@ -17,33 +17,34 @@ import trio
 
 from deltaforge.errors import DeltaforgeError, Refused, TransientError
 from deltaforge.failpoints import failpoint_async
-from deltaforge.model import Batch, Checkpoint, Lease, LogicalMessage, Progress, Receipt, TransactionPart, Watermark
+from deltaforge.model import (
+    Batch,
+    Checkpoint,
+    Lease,
+    LogicalMessage,
+    Lsn,
+    Progress,
+    Receipt,
+    TransactionPart,
+    Watermark,
+)
 from deltaforge.position import Door, item_flush
 from deltaforge.sinks.kafka.grouping import End, Grouping, Limits
-from deltaforge.sinks.kafka.opening import compare_topics
-from deltaforge.sinks.kafka.partition import partition_for, partitions
 from deltaforge.sinks.kafka.producer import Doubt
+from deltaforge.sinks.kafka.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from actors import ActorContext
     from deltaforge.envelopes.base import Encoded
-    from deltaforge.model import Item, Lsn
+    from deltaforge.model import Item
     from deltaforge.sinks.kafka.actor import Memory
     from deltaforge.sinks.kafka.opening import Opened
     from deltaforge.sinks.kafka.session import Session
     from deltaforge.sinks.kafka.wiring import KafkaWiring
 
-_PENDING_BYTES = 8 * 1024 * 1024
-"""Encoded bytes kept while a commit is in flight; more and we wait for it."""
-_LIBRDKAFKA_OVERHEAD = 1.4
-"""What a record weighs in librdkafka, over its key and value."""
-_FULL_S = 0.002
 _IDLE_S, _IDLE_BYTES = 10.0, 16 * 1024 * 1024
 """An idle checkpoint confirms WAL that holds nothing for us: at most this often, or after so much WAL."""
 _SILENT_S = 30.0
-_MARKS_S = 10.0
 
 
 class LostOnTheWay(TransientError):
@@ -59,8 +60,9 @@ class Epoch:
         batching = wiring.batching
         self._w, self._lease, self._session, self._nursery, self._memory = wiring, lease, session, nursery, memory
         self._door = Door(lease, opened.progress)
-        self._seq, self._marks = opened.seq, {mark.topic: mark for mark in opened.marks}
-        self._counts = {mark.topic: len(mark.high_watermarks) for mark in opened.marks}
+        self._split_lsn = _half_delivered(opened.progress)
+        self._seq = opened.seq
+        self._writer = Writer(wiring, lease, session, opened.marks)
         limit_s = min(batching.max_tx_seconds or wiring.transaction_timeout_s / 2, wiring.transaction_timeout_s * 0.9)
         self._group = Grouping(
             Limits(
@@ -71,15 +73,13 @@ class Epoch:
                 min(limit_s, memory.max_tx_s or limit_s),
             )
         )
-        self._pending: list[Encoded] = []
-        self._pending_bytes = self._unhanded = 0
         self._settled = trio.Event()
         self._settled.set()
         self._failure: DeltaforgeError | None = None
         self._wake: trio.CancelScope | None = None
         self._at_commit = True
         self._taken = 0
-        self._last_checkpoint = self._last_item = self._last_marks = trio.current_time()
+        self._last_checkpoint = self._last_item = trio.current_time()
         self._receipt: Receipt | None = None
         memory.epoch_events = 0
 
@@ -119,7 +119,7 @@ class Epoch:
         return None
 
     def _deadline(self) -> float:
-        if self._pending and self._settled.is_set():
+        if self._writer.pending and self._settled.is_set():
             return trio.current_time()
         if self._group.open and not self._at_commit:
             return self._last_item + _SILENT_S
@@ -161,7 +161,7 @@ class Epoch:
             await self._take(item)
             await self._consider_end(more_waits=n < last or self._more_waits())
         self._w.budget.release(overhead, batch.epoch)
-        self._handed()
+        self._writer.handed()
         self._confirm()
         if self._idle_gain() >= _IDLE_BYTES:
             self._end()
@@ -181,11 +181,19 @@ class Epoch:
         if encoded is None:
             self._w.budget.release(item.nbytes, self._lease.epoch)
             return
-        weight = int(encoded.nbytes * _LIBRDKAFKA_OVERHEAD)
-        self._w.budget.swap(item.nbytes, weight, self._lease.epoch)
-        self._unhanded += weight
+        self._writer.weigh(item.nbytes, encoded)
         self._group.add(passed.events, encoded.nbytes, trio.current_time())
-        await self._write(encoded)
+        if self._settled.is_set() and not self._writer.pending:
+            await self._writer.produce(encoded)
+        elif self._writer.keep(encoded):
+            await self._settled.wait()
+            await self._flush_pending()
+
+    async def _flush_pending(self) -> None:
+        """Produce what was kept while a commit was in flight, once it is done."""
+        if self._writer.pending and self._settled.is_set():
+            self._check()
+            await self._writer.produce_pending()
 
     def _encode(self, item: TransactionPart | LogicalMessage, skip: int, events: int, before: Lsn) -> Encoded | None:
         encoder, now_ns = self._w.encoder, self._w.now_ns()
@@ -194,84 +202,21 @@ class Epoch:
         if not events:
             encoder.learn(item)
             return None
-        return encoder.encode(item, skip, item.previous_end or before, now_ns)
-
-    # ---- writing
-
-    async def _write(self, encoded: Encoded) -> None:
-        if self._settled.is_set() and not self._pending:
-            await self._produce(encoded)
-            return
-        self._pending.append(encoded)
-        self._pending_bytes += encoded.nbytes
-        if self._pending_bytes > _PENDING_BYTES:
-            await self._settled.wait()
-            await self._flush_pending()
-
-    async def _flush_pending(self) -> None:
-        """Produce what was kept while a commit was in flight, once it is done."""
-        if not self._pending or not self._settled.is_set():
-            return
-        self._check()
-        pending, self._pending, self._pending_bytes = self._pending, [], 0
-        for encoded in pending:
-            await self._produce(encoded)
-        self._handed()
-
-    async def _produce(self, encoded: Encoded) -> None:
-        self._session.begin()
-        await failpoint_async("kafka.before_produce")
-        while self._session.inflight >= self._w.batching.max_inflight:
-            self._release()
-            self._session.check()
-            if self._session.inflight >= self._w.batching.max_inflight:
-                # Good deliveries make no callback: there is no event to wait for.
-                await trio.sleep(_FULL_S)
-        if encoded.topics:
-            await self._session.produce(encoded, await self._partitions(encoded))
-        await failpoint_async("kafka.after_produce")
-
-    def _handed(self) -> None:
-        if self._pending or not self._unhanded:
-            return
-        self._session.handed(self._unhanded)
-        self._unhanded = 0
-        self._release()
-
-    def _release(self) -> None:
-        freed = self._session.delivered()
-        if freed:
-            self._w.budget.release(freed, self._lease.epoch)
-
-    async def _partitions(self, encoded: Encoded) -> Sequence[int]:
-        topics = encoded.topics
-        if topics.count(topics[0]) == len(topics):
-            return partitions(encoded.keys, await self._count(topics[0]))
-        counts = {topic: await self._count(topic) for topic in set(topics)}
-        return [
-            0 if key is None else partition_for(key, counts[topic])
-            for topic, key in zip(topics, encoded.keys, strict=True)
-        ]
-
-    async def _count(self, topic: str) -> int:
-        count = self._counts.get(topic)
-        if count is None:
-            for mark in await self._w.checkpoint.topic_marks((topic,)):
-                self._marks[mark.topic], self._counts[mark.topic] = mark, len(mark.high_watermarks)
-            count = self._counts[topic]
-        return count
+        # Parts of a transaction that was split can only be put together again by their positions.
+        split = item.commit_lsn == self._split_lsn
+        return encoder.encode(item, skip, item.previous_end or before, now_ns, positions=split)
 
     # ---- ending
 
     async def _consider_end(self, *, more_waits: bool) -> None:
-        if not self._settled.is_set() or self._pending:
+        if not self._settled.is_set() or self._writer.pending:
             return
         end = self._group.end(at_commit=self._at_commit, more_waits=more_waits, now=trio.current_time())
         if end is End.COMMIT:
-            self._handed()
+            self._writer.handed()
             self._end()
         elif end is End.SPLIT:
-            self._handed()
+            self._writer.handed()
             self._split("it is above the limits of the batch section")
 
     def _split(self, why: str) -> None:
@@ -281,6 +226,7 @@ class Epoch:
                 f"the source transaction at {lsn} would have to be split: {why}",
                 hint="raise batch.max_tx_events, max_tx_bytes or max_tx_seconds, or allow it with on_large_tx: split",
             )
+        self._split_lsn = lsn
         self._end()
 
     def _end(self) -> None:
@@ -305,7 +251,7 @@ class Epoch:
             instance=identity.instance,
             seq=self._seq,
             progress=progress,
-            topics=tuple(self._marks.values()),
+            topics=self._writer.marks,
         )
 
     async def _settle(
@@ -314,11 +260,11 @@ class Epoch:
         """Commit, then say so. A doubt is kept for `stream` to find."""
         try:
             slow = await self._session.settle(self._w.checkpoint.name, self._w.encode_record(record))
-            self._release()
+            self._writer.release()
             self._durable(progress, started, events, taken)
             if slow and self._w.config.exactly_once:
                 await self._session.rebuild()
-            await self._renew_marks()
+            await self._writer.renew_marks()
         except Doubt as doubt:
             self._failure = doubt.cause
         except DeltaforgeError as error:
@@ -341,19 +287,6 @@ class Epoch:
         if started is not None:
             metrics.observe_latency(now - started)
         self._confirm()
-
-    async def _renew_marks(self) -> None:
-        """Note how far the data topics reach, for the next start's comparison."""
-        now = trio.current_time()
-        if not self._marks or now < self._last_marks + _MARKS_S:
-            return
-        self._last_marks = now
-        try:
-            found = await self._w.checkpoint.topic_marks(tuple(self._marks))
-        except TransientError:
-            return
-        marks, _ = compare_topics(tuple(self._marks.values()), found)
-        self._marks = {mark.topic: mark for mark in marks}
 
     def _confirm(self) -> None:
         """Tell the checkpointer what is durable and what this stream has reached."""
@@ -386,3 +319,10 @@ class Epoch:
             age = trio.current_time() - self._group.started
             if age > self._w.transaction_timeout_s / 2:
                 self._memory.max_tx_s = age / 2
+
+
+def _half_delivered(progress: Progress) -> Lsn:
+    """Commit LSN of the transaction the checkpoint stands inside of; 0 when it stands between two."""
+    inside = progress.anchor is not None and progress.anchor.message_crc is None
+    at = progress.position.commit_lsn
+    return at if inside and progress.flush_lsn <= at else Lsn(0)
