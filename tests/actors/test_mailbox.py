@@ -18,6 +18,11 @@ async def crash_with_a_lease(box: Mailbox[str]) -> None:
         raise ValueError(f"crash at attempt {leased.attempt}")
 
 
+async def crash_with_two_leases(box: Mailbox[str]) -> None:
+    async with box.lease(), box.lease():
+        raise ValueError("both")
+
+
 @pytest.mark.parametrize("capacity", [-1, 1.5, math.nan])
 def test_a_capacity_is_a_whole_number_or_infinite(capacity: float) -> None:
     """Guards against a buffer nobody can reason about."""
@@ -168,6 +173,29 @@ async def test_a_closed_mailbox_does_not_end_while_a_lease_is_out(crash: bool) -
                     nursery.start_soon(worker)
                     nursery.start_soon(worker)
     assert seen == (["leased a", "a"] if crash else ["leased a"])
+
+
+async def test_a_closed_mailbox_with_a_lease_out_is_empty_but_not_at_its_end() -> None:
+    """Guards against a late worker that sees the end while an item may still come back."""
+    box: Mailbox[str] = Mailbox(1)
+    await box.send("a")
+    async with box.lease():
+        box.close()
+        with pytest.raises(trio.WouldBlock):
+            box.receive_nowait()
+    with pytest.raises(trio.EndOfChannel):
+        box.receive_nowait()
+
+
+async def test_what_comes_back_last_goes_out_first() -> None:
+    """Guards against an order of returned items that depends on how many there are."""
+    box: Mailbox[str] = Mailbox(3)
+    for item in "abc":
+        await box.send(item)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="both"):
+            await crash_with_two_leases(box)
+    assert [box.receive_nowait() for _ in range(3)] == ["a", "b", "c"]
 
 
 async def test_a_waiting_lease_counts_from_the_moment_it_gets_its_item() -> None:

@@ -376,3 +376,25 @@ async def test_a_crash_while_the_supervisor_gives_up_changes_nothing(autojump_cl
     assert caught.value.child == "s/first"
     assert [e.child for e in recorder.of(ChildCrashed)] == ["first", "late"]
     assert [e.child for e in recorder.events if isinstance(e, Escalated | ChildRestarting)] == ["first"]
+
+
+@pytest.mark.parametrize(("restarted", "for_good"), [(True, [False, True]), (False, [True])])
+async def test_only_a_stop_that_nobody_restarts_is_a_drain(
+    autojump_clock: MockClock, restarted: bool, for_good: list[bool]
+) -> None:
+    """Guards against mailboxes closed by a subtree that gave up and is started again."""
+    drains: list[bool] = []
+
+    async def stage(ctx: ActorContext) -> None:
+        ctx.started()
+        await ctx.stopping.wait()
+        drains.append(ctx.draining)
+
+    crash = ScriptedActor([Step(CRASH, 1.0)] if restarted else [])
+    inner = Supervisor("in", SupervisorSpec(intensity=0), [ChildSpec("a", crash), ChildSpec("b", stage)])
+    root = Supervisor("root", MANY, [inner.child_spec()])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(root.run)
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel(reason="test")
+    assert drains == for_good
