@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 
 from deltaforge.config.dsn import parse_dsn
 from deltaforge.embedded.postgres import PostgresServer
@@ -173,6 +175,24 @@ async def test_a_rewind_opens_a_new_epoch_that_brings_everything_unconfirmed_aga
     assert not any(state == "standby" for state, _ in rig.reports.value)
 
 
+async def test_the_end_of_our_own_last_stream_is_waited_for_without_standing_by(database: Database) -> None:
+    """A rewind that reports a competitor: the server may take a moment to notice that the old stream is closed."""
+    name = await _prepared(database)
+    started = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = %s AND pid <> %s AND query LIKE 'START_REPL%%'"
+
+    async with reading(database.dsn(), name) as rig:
+        old = (await rig.lease()).walsender_pid
+        os.kill(old, signal.SIGSTOP)
+        try:
+            rig.rewind.raise_to(rig.epoch.value)
+            await eventually(database, started, database.name, old)
+        finally:
+            os.kill(old, signal.SIGCONT)
+        await rig.lease()
+
+    assert not any(state == "standby" for state, _ in rig.reports.value)
+
+
 async def test_a_confirmation_of_an_older_epoch_is_not_passed_on(database: Database) -> None:
     """Confirming by another history's position discards changes."""
     name = await _prepared(database)
@@ -197,15 +217,18 @@ async def test_a_confirmation_of_an_older_epoch_is_not_passed_on(database: Datab
 async def test_a_drain_ends_the_channel_and_passes_on_the_last_confirmation(database: Database) -> None:
     """Every stop repeats the last transactions at the next start, or never ends."""
     name = await _prepared(database)
+    database.execute(f"ALTER DATABASE {database.name} SET wal_sender_timeout = '2s'")
 
     async with reading(database.dsn(), name) as rig:
-        await rig.lease()
+        lease = await rig.lease()
         database.execute("INSERT INTO t SELECT i FROM generate_series(1, 100) i")
         await rig.messages(b"C", 1)
         end = rig.reader.statistics().committed_lsn
         rig.ctx.stopping.set()
         await rig.drained()
-        assert rig.reader.statistics().walsender_pid
+        # The stream stays for the last word: status updates go on after the channel has ended.
+        query = "SELECT reply_time > %s + interval '1 s' FROM pg_stat_replication WHERE pid = %s"
+        await eventually(database, query, database.value("SELECT clock_timestamp()"), lease.walsender_pid)
         rig.confirm(end)
         await confirmed(database, name, end)
         await eventually(database, "SELECT NOT active FROM pg_replication_slots WHERE slot_name = %s", name)
@@ -290,7 +313,7 @@ async def test_a_server_restart_is_waited_out_and_the_stream_goes_on(own_server:
     assert rig.retries.value
 
 
-async def test_a_server_in_fast_shutdown_is_let_go_although_nothing_was_confirmed(own_server: PostgresServer) -> None:
+async def test_a_server_in_fast_shutdown_is_let_go_although_not_all_is_confirmed(own_server: PostgresServer) -> None:
     """PostgreSQL that cannot stop while Kafka is down: its walsender waits for our confirmation."""
     with own_server:
         database = create_database(own_server)
@@ -298,6 +321,11 @@ async def test_a_server_in_fast_shutdown_is_let_go_although_nothing_was_confirme
         async with reading(database.dsn(), name) as rig:
             await rig.lease()
             database.execute("INSERT INTO t VALUES (1)")
+            await rig.messages(b"C", 1)
+            end = rig.reader.statistics().committed_lsn
+            rig.confirm(end)
+            await confirmed(database, name, end)
+            database.execute("INSERT INTO t VALUES (2)")
             await rig.messages(b"C", 1)
             # The grace is longer than this test may take: a walsender that stays fails it.
             await trio.to_thread.run_sync(lambda: own_server.stop(grace_s=120.0))
@@ -436,3 +464,53 @@ async def test_a_reader_is_told_to_stop_before_it_has_a_stream(database: Databas
             await second.state("standby")
             second.ctx.stopping.set()
             await second.drained()
+
+
+async def test_only_the_reading_task_says_what_the_reader_waits_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that hangs is never found out, because its status task waits for something all the time."""
+    name = await _prepared(database)
+    hanging, go_on = trio.Event(), trio.Event()
+
+    async def hang(point: str) -> None:
+        if point == "reader.loop":
+            hanging.set()
+            await go_on.wait()
+
+    monkeypatch.setattr(stream, "failpoint_async", hang)
+    async with reading(database.dsn(), name) as rig:
+        await rig.lease()
+        await hanging.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        while_hanging = rig.ctx.waiting_for
+        go_on.set()
+        database.execute("INSERT INTO t VALUES (1)")
+        await rig.messages(b"I", 1)
+
+    assert while_hanging is None
+
+
+async def test_a_promoted_server_shows_where_its_old_timeline_ended(own_server: PostgresServer) -> None:
+    """A failover that lost the end of the old primary's WAL goes unnoticed without the history."""
+    with own_server:
+        database = create_database(own_server)
+        name = await _prepared(database)
+        database.execute("INSERT INTO t VALUES (1)")
+        before = Lsn.parse(database.value("SELECT pg_current_wal_insert_lsn()::text"))
+        await trio.to_thread.run_sync(own_server.stop)
+        signal_file = own_server.data / "standby.signal"
+        signal_file.touch()
+        shutil.chown(signal_file, own_server.data.owner(), own_server.data.group())
+        await trio.to_thread.run_sync(own_server.start)
+        async with reading(database.dsn(), name) as rig:
+            standby = await rig.state("waiting")
+            assert database.value("SELECT pg_promote()")
+            lease = await rig.lease()
+            assert _ids(await rig.messages(b"I", 1)) == [1]
+
+    assert "is a standby" in standby
+    assert lease.timeline == 2
+    (switch,) = lease.history
+    assert switch.timeline == 1
+    assert switch.end >= before
