@@ -46,6 +46,7 @@ class PlainEncoder:
     omitted: tuple[str, ...] = ()
 
     def __init__(self) -> None:
+        self.topic = "t"
         self.resets = 0
         self.previous_ends: list[int] = []
 
@@ -55,18 +56,20 @@ class PlainEncoder:
     def learn(self, part: TransactionPart) -> None:
         pass
 
-    def encode(self, part: TransactionPart, skip: int, previous_end: Lsn, now_ns: int) -> Encoded:
+    def encode(
+        self, part: TransactionPart, skip: int, previous_end: Lsn, now_ns: int, *, positions: bool = False
+    ) -> Encoded:
         self.previous_ends.append(previous_end)
-        return _encoded([f"{part.xid}.{part.first_index + n}" for n in range(skip, part.events)])
+        return self._encoded([f"{part.xid}.{part.first_index + n}" for n in range(skip, part.events)])
 
     def encode_message(self, message: LogicalMessage, now_ns: int) -> Encoded:
-        return _encoded([f"m.{message.lsn:d}"])
+        return self._encoded([f"m.{message.lsn:d}"])
 
 
-def _encoded(ids: list[str]) -> Encoded:
-    values: list[bytes | None] = [b'{"id":"%s"}' % name.encode() for name in ids]
-    keys: list[bytes | None] = [b'{"k":1}'] * len(ids)
-    return Encoded(["t"] * len(ids), keys, values, [None] * len(ids), 20 * len(ids), len(ids))
+    def _encoded(self, ids: list[str]) -> Encoded:
+        values: list[bytes | None] = [b'{"id":"%s"}' % name.encode() for name in ids]
+        keys: list[bytes | None] = [b'{"k":1}'] * len(ids)
+        return Encoded([self.topic] * len(ids), keys, values, [None] * len(ids), 20 * len(ids), len(ids))
 
 
 @dataclass
@@ -82,6 +85,7 @@ class Handles:
     encoder: PlainEncoder = field(default_factory=PlainEncoder)
     reports: list[tuple[str, str]] = field(default_factory=list)
     end: int = 0
+    confirmed: int = 1
 
     def wiring(self) -> SinkWiring:
         return SinkWiring(
@@ -100,7 +104,7 @@ class Handles:
         """A new stream: what the reader does."""
         self.epoch.set(epoch)
         self.budget.reset(epoch)
-        self.end = 0
+        self.end, self.confirmed = 0, confirmed
         await self.inbox.send(lease(epoch, confirmed))
 
     async def feed(self, *items: Item, epoch: int | None = None, prev: int | None = None) -> None:

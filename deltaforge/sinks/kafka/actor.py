@@ -100,6 +100,7 @@ class KafkaSinkActor:
                     raise Escalate(outcome)
                 # Parked alone: the others go on without it.
                 self._report("detached", outcome.line())
+                self._w.gate.set(lease.epoch)
                 outcome = await self._next_lease(ctx, None)
             elif isinstance(outcome, DeltaforgeError):
                 await self._doubtful(ctx, lease, outcome)
