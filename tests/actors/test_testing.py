@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 from hypothesis import given, settings
@@ -101,3 +103,22 @@ def test_a_property_may_be_parametrized_too(id: str) -> None:
 
     run()
     assert set(seen) == {id}
+
+
+async def test_a_second_request_to_stop_may_shorten_the_grace_but_not_lengthen_it() -> None:
+    """Guards against a stop that begins anew whenever somebody asks again."""
+    await trio.lowlevel.checkpoint()
+    ctx = ActorContext("a")
+    for cancel_at, kept in ((5.0, 5.0), (9.0, 5.0), (2.0, 2.0)):
+        ctx.ask_to_stop(cancel_at)
+        assert ctx.limit.deadline == kept
+
+
+async def test_readiness_told_while_waiting_starts_no_limit() -> None:
+    """Guards against a stall seen while the actor says what it waits for."""
+    await trio.lowlevel.checkpoint()
+    ctx = ActorContext("a", stall_after_s=1.0)
+    with ctx.waiting("kafka"):
+        ctx.started()
+        assert ctx.limit.deadline == math.inf
+    assert ctx.limit.deadline < math.inf
