@@ -269,7 +269,7 @@ class KafkaCluster:
         _write_private(node.properties, render(server_properties(plan)))
 
     def _format(self, node: KafkaNode) -> None:
-        arguments = ["format", "--cluster-id", self.cluster_id, "--config", str(node.properties)]
+        arguments = ["format", f"--cluster-id={self.cluster_id}", "--config", str(node.properties)]
         for user, password in self._users.items():
             arguments += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         self.run_tool("kafka.tools.StorageTool", *arguments)
