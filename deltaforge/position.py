@@ -276,7 +276,7 @@ def first_start(
     flush = min(s.newest.progress.flush_lsn for s in begun if s.newest)
     if accept_gap and accept_gap == flush:
         return Start.CREATE_SLOT
-    return _again(looked_twice, _slot_missing(flush))
+    return _again(looked_twice, _slot_missing(flush, slot.current_wal))
 
 
 def _not_begun(slot: SlotState, stored: tuple[Stored, ...], looked_twice: bool, adopt: Lsn) -> Start:
@@ -301,18 +301,19 @@ def _again(looked_twice: bool, refusal: Refused) -> Start:
     return Start.LOOK_AGAIN
 
 
-def _slot_missing(flush: Lsn) -> Refused:
+def _slot_missing(flush: Lsn, wal: Lsn) -> Refused:
     return Refused(
-        f"the replication slot does not exist, but the checkpoint stands at {flush}: "
-        f"changes after {flush} would be lost",
+        f"the replication slot does not exist, expected it at {flush} or before, where the checkpoint stands: "
+        f"changes between {flush} and {wal}, the server's WAL end, would be lost",
         hint=f"re-snapshot, or accept the loss with --accept-gap={flush} (a new slot is made)",
     )
 
 
 def _record_missing(slot: SlotState) -> Refused:
     return Refused(
-        f"the slot stands at {slot.confirmed_flush}, but there is no checkpoint record (topic deleted or emptied?): "
-        f"what is in Kafka before {slot.confirmed_flush} is unknown and changes after it could be repeated",
+        f"the slot stands at {slot.confirmed_flush}, but there is no checkpoint record, expected one (topic deleted or "
+        f"emptied?): changes between {slot.confirmed_flush} and {slot.current_wal}, the server's WAL end, could be "
+        "repeated, and whether Kafka has everything before is unknown",
         hint=f"restore the checkpoint topic, or start from the slot with --adopt-slot={slot.confirmed_flush}",
     )
 

@@ -8,11 +8,12 @@ never from what we remember, so that a killed start, or a rival's, is simply gon
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from deltaforge.errors import Refused, TransientError
+from deltaforge.errors import OperatorError, Refused, TransientError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.logs import get_logger
 from deltaforge.model import Checkpoint, Lsn, Progress, Stored
@@ -83,8 +84,15 @@ class FirstStart:
           TransientError: a server is away, or the slot's creation waits for older transactions.
           OperatorError: rights, publication, topics.
         """
-        self._server = await control.check_server()
-        report = await control.check_publication(self._patterns)
+        self._server = await control.identify()
+        try:
+            await control.check_server()
+            report = await control.check_publication(self._patterns)
+        except OperatorError:
+            # Much is missing on a wrong server. That it is the wrong one is the answer that helps.
+            with contextlib.suppress(TransientError, OperatorError):
+                await self._peek()
+            raise
         self.tables = report.tables
         self._warn(report.warnings)
         looked_twice = False

@@ -17,6 +17,7 @@ import trio
 from psycopg import pq
 
 from deltaforge.errors import DeltaforgeError, ProtocolViolation, TransientError
+from deltaforge.failpoints import failpoint_async
 from deltaforge.source import faults, session
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class ReplicationConnection:
         doing = doing or sql.split(None, 1)[0]
         self._call(lambda: self._conn.send_query(sql.encode()), doing)
         await self._flush(doing)
+        await failpoint_async(f"walsender.asked.{sql.split(None, 1)[0].lower()}")
         last = failed = None
         # The results of a command are read to their end also after an error: else the session takes no other.
         while last is None or last.status != pq.ExecStatus.COPY_BOTH:
