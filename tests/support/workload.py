@@ -117,7 +117,7 @@ class Workload:
                         self._write(writer, connection)
                 except psycopg.OperationalError:
                     self._stop.wait(0.2)
-        except BaseException as error:
+        except Exception as error:
             self._failures.append(error)
 
     def _write(self, writer: Writer, connection: Connection) -> None:
