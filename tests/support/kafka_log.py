@@ -28,16 +28,22 @@ class LogBatch:
     producer_epoch: int
     transactional: bool
     marker: Literal["COMMIT", "ABORT"] | None
+    control: bool = False
 
 
-def dump_log(cluster: KafkaCluster, topic: str, partition: int = 0, *, node_id: int = 1) -> list[LogBatch]:
-    """The batches of one partition in order, as they lie on the disk of one node."""
+def dump_log(
+    cluster: KafkaCluster, topic: str, partition: int = 0, *, node_id: int = 1, deep: bool = True
+) -> list[LogBatch]:
+    """The batches of one partition in order, as they lie on the disk of one node.
+
+    Not `deep`: a large log is read much faster, but what a marker says is not known.
+    """
     folder = cluster.node(node_id).data / f"{topic}-{partition}"
     segments = sorted(str(file) for file in folder.glob("*.log"))
     if not segments:
         raise FileNotFoundError(f"node {node_id} has no log of {topic}-{partition}")
-    text = cluster.run_tool("kafka.tools.DumpLogSegments", "--deep-iteration", "--files", ",".join(segments))
-    return parse_dump(text)
+    how = ["--deep-iteration"] if deep else []
+    return parse_dump(cluster.run_tool("kafka.tools.DumpLogSegments", *how, "--files", ",".join(segments)))
 
 
 def parse_dump(text: str) -> list[LogBatch]:
@@ -60,6 +66,7 @@ def parse_dump(text: str) -> list[LogBatch]:
                 int(found["epoch"]),
                 found["transactional"] == "true",
                 "COMMIT" if marker == "COMMIT" else "ABORT" if marker == "ABORT" else None,
+                found["control"] == "true",
             )
         )
     return batches

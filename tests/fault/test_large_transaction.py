@@ -1,0 +1,166 @@
+"""One source transaction of a million rows: one Kafka transaction, all rows once and in order, little memory.
+
+`DELTAFORGE_LARGE_ROWS` makes it smaller or larger.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import re
+import time
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+
+from tests.support.kafka_log import LogBatch, dump_log
+from tests.support.kafka_topics import create_topic, end_offsets
+from tests.support.pipelines import local, write
+from tests.support.process import Deltaforge
+from tests.support.topics import consumer, partitions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from deltaforge.embedded.kafka import KafkaCluster
+    from tests.support.databases import Database
+
+ROWS = int(os.environ.get("DELTAFORGE_LARGE_ROWS", "1000000"))
+SMALL_ROWS = ROWS // 5
+FRAME_ROWS = 600
+"""A transaction of this many rows before and after the large one reaches every partition."""
+PARTITIONS = 12
+MOST_BYTES = 250 * 2**20
+SAME_MEMORY = 1.15
+STALLED_S = 120.0
+
+_TABLE = """create table orders(id bigint primary key, customer_id bigint not null, status text not null,
+  total numeric(12,2) not null, note text, created_at timestamptz not null, updated_at timestamptz)"""
+_ROWS = """insert into orders select n, n * 7, case when n %% 2 = 0 then 'new' else 'paid' end, n * 1.25,
+  'order number ' || n, now() - n * interval '1 second', null from generate_series(%s::bigint, %s) n"""
+_ID = re.compile(rb'"id":(\d+)')
+
+
+@dataclass
+class Run:
+    """What one large transaction cost."""
+
+    rows: int
+    seconds: float
+    peak: int
+    """VmHWM of the process, bytes."""
+
+    def __str__(self) -> str:
+        speed = f"{self.seconds:6.1f} s, {self.rows / self.seconds:7.0f} rows/s"
+        return f"{self.rows:>8} rows in one transaction: {speed}, peak RSS {self.peak / 2**20:.0f} MiB"
+
+
+@pytest.fixture
+def large_run(
+    kafka: KafkaCluster, database: Database, topic_prefix: str, tmp_path: Path
+) -> Iterator[Callable[[int], tuple[Run, str]]]:
+    """Runs one transaction of so many rows, between two small ones, through a process of its own."""
+    products: list[Deltaforge] = []
+
+    def run(rows: int) -> tuple[Run, str]:
+        database.execute("drop publication if exists orders_pub; drop table if exists orders")
+        database.execute(_TABLE)
+        database.execute("create publication orders_pub for table orders")
+        topic = create_topic(kafka.bootstrap(), f"{topic_prefix}.large{rows}", PARTITIONS)
+        document = local(f"large-{topic_prefix}-{rows}", topic)
+        document["spec"]["source"]["config"]["tables"] = ["public.orders"]
+        file = write(tmp_path / f"{rows}.yaml", document)
+        servers = {"POSTGRES_DSN": database.dsn(), "KAFKA_BROKERS": kafka.bootstrap()}
+        products.append(Deltaforge(file, servers, name=f"large-{rows}"))
+        product = products[-1]
+        product.start()
+        product.wait_ready()
+        database.execute(_ROWS, (1, FRAME_ROWS))
+        _arrived(product, kafka, topic, FRAME_ROWS + PARTITIONS)
+        database.execute(_ROWS, (FRAME_ROWS + 1, FRAME_ROWS + rows))
+        began = time.monotonic()
+        _arrived(product, kafka, topic, rows)
+        done = Run(rows, time.monotonic() - began, 0)
+        database.execute(_ROWS, (FRAME_ROWS + rows + 1, FRAME_ROWS + rows + FRAME_ROWS))
+        _arrived(product, kafka, topic, rows + 2 * FRAME_ROWS + 3 * PARTITIONS)
+        done.peak = product.peak_rss()
+        assert product.term() == 0, product.tail()
+        return done, topic
+
+    yield run
+    for product in products:
+        product.close()
+
+
+@pytest.mark.slow
+def test_a_transaction_of_a_million_rows_is_one_kafka_transaction_in_constant_memory(
+    large_run: Callable[[int], tuple[Run, str]], kafka: KafkaCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a stage that collects a transaction, a split that nobody asked for, and rows lost in between."""
+    faulthandler.cancel_dump_traceback_later()
+    # WHEN a small and a large transaction pass, each through a process of its own
+    small, _ = large_run(SMALL_ROWS)
+    large, topic = large_run(ROWS)
+    with capsys.disabled():
+        print(f"\n{small}\n{large}")
+    # THEN every row is there once, in the order of the statement
+    _assert_complete(kafka.bootstrap(), topic, ROWS + 2 * FRAME_ROWS)
+    # AND in every partition the large one lies between two markers, written by one producer in one epoch
+    for number in range(PARTITIONS):
+        _assert_one_transaction(dump_log(kafka, topic, number, deep=False))
+    # AND memory is bounded, and does not depend on the size of the transaction
+    assert large.peak < MOST_BYTES
+    assert large.peak < small.peak * SAME_MEMORY
+
+
+def _arrived(product: Deltaforge, kafka: KafkaCluster, topic: str, offsets: int) -> None:
+    """Wait until a read_committed consumer can come so far; give up when nothing at all moves any more."""
+    last, since = -1, time.monotonic()
+    while (now := sum(end_offsets(kafka.bootstrap(), topic).values())) < offsets:
+        written = sum(end_offsets(kafka.bootstrap(), topic, "read_uncommitted").values())
+        if written != last:
+            last, since = written, time.monotonic()
+        assert product.running, product.tail()
+        assert time.monotonic() - since < STALLED_S, f"{now} of {offsets} offsets, {written} written\n{product.tail()}"
+        time.sleep(0.2)
+
+
+def _assert_complete(bootstrap: str, topic: str, rows: int) -> None:
+    reader = consumer(bootstrap)
+    seen, latest, ends = bytearray(rows + 1), [0] * PARTITIONS, 0
+    reader.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions(reader, topic)])
+    try:
+        while ends < PARTITIONS:
+            messages = reader.consume(10_000, timeout=60.0)
+            assert messages, "the broker sends nothing"
+            for message in messages:
+                if message.error() is not None:
+                    ends += 1
+                    continue
+                key, number = message.key(), message.partition()
+                assert key is not None
+                assert number is not None
+                found = _ID.search(key)
+                assert found is not None, key
+                row = int(found[1])
+                assert row > latest[number], f"partition {number}: row {row} after {latest[number]}"
+                latest[number] = row
+                seen[row] += 1
+    finally:
+        reader.close()
+    assert seen[1:].count(1) == rows, f"{seen.count(0) - 1} rows missing"
+
+
+def _assert_one_transaction(batches: list[LogBatch]) -> None:
+    """Three transactions, the large one in the middle."""
+    sections = [list(group) for control, group in groupby(batches, lambda batch: batch.control)]
+    assert [section[0].control for section in sections] == [False, True] * 3
+    for section in sections:
+        assert len({(batch.producer_id, batch.producer_epoch) for batch in section}) == 1
+        assert all(batch.transactional for batch in section)
+    assert all(len(section) == 1 for section in sections[1::2]), "a marker without records before it"
+    assert sum(batch.count for batch in sections[2]) > max(sum(batch.count for batch in sections[n]) for n in (0, 4))
