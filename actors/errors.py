@@ -75,7 +75,7 @@ class StartFailed(ActorsError):
     """A child's first start failed, so its supervisor does not run at all."""
 
     def __init__(self, child: str, cause: Exception) -> None:
-        super().__init__(f"{child} did not start: {type(cause).__name__}: {cause}")
+        super().__init__(f"{child} did not start: {error_text(cause)}")
         self.child = child
         self.__cause__ = cause
 

@@ -65,7 +65,12 @@ def _run(options: argparse.Namespace) -> int:
             stderr.say(line)
     if not good:
         return CONFIGURATION
-    asked = RunOptions(adopt_slot=options.adopt_slot, accept_gap=options.accept_gap, grace_s=options.grace)
+    asked = RunOptions(
+        adopt_slot=options.adopt_slot,
+        accept_gap=options.accept_gap,
+        grace_s=options.grace,
+        stall_after_s=options.stall_after,
+    )
     if len(loaded) > 1 and (asked.adopt_slot is not None or asked.accept_gap is not None):
         raise ConfigError(
             "--adopt-slot and --accept-gap are for one pipeline", hint="name its file instead of the directory"
@@ -92,7 +97,14 @@ def serve(
     with bind(host, port) as sock:
         metrics.build_info(_encoder_name())
         pipelines = [Pipeline(item.require(), _metrics_of(item), options) for item in loaded]
-        process = Process(pipelines, sock=sock, guard=guard, grace_s=options.grace_s, parked=parked)
+        process = Process(
+            pipelines,
+            sock=sock,
+            guard=guard,
+            grace_s=options.grace_s,
+            stall_after_s=options.stall_after_s,
+            parked=parked,
+        )
         log.info("admin HTTP", url=url_of(sock))
         return trio.run(run_until_signalled, process)
 
@@ -193,6 +205,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--grace", type=_positive, default=25.0, metavar="SECONDS", help="time for a drain after SIGTERM (default 25)"
+    )
+    parser.add_argument(
+        "--stall-after",
+        type=_positive,
+        default=30.0,
+        metavar="SECONDS",
+        help="restart an actor that is silent for so long (default 30)",
     )
     _add_logging(parser)
     parser.set_defaults(action=_run)

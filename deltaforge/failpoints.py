@@ -1,20 +1,24 @@
 """Named places where a test may make this process die, raise or hang. Off unless DELTAFORGE_FAILPOINTS is set.
 
 DELTAFORGE_FAILPOINTS="name=action[@n],..."; actions: kill (SIGKILL to ourselves), raise, cancel (the actor is cancelled
-behind its supervisor's back), stall (sleep for ever, without a beat). `@n`: only at the n-th pass (1 = first).
-Without `@n`: every time.
+behind its supervisor's back), stall (sleep for ever, without a beat), block (the whole event loop stands still). `@n`:
+only at the n-th pass (1 = first); `@n+`: from the n-th pass on; without: every time. A name may come several times, and
+with the name of a pipeline before it (`orders:reader.loop`) for that pipeline alone.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
 
 import trio
 
 from actors import current_actor
 
 VARIABLE = "DELTAFORGE_FAILPOINTS"
+_FOR_EVER_S = 3600.0
 
 
 class FailpointHit(Exception):
@@ -22,8 +26,10 @@ class FailpointHit(Exception):
 
 
 class _Armed:
-    def __init__(self, action: str, at: int) -> None:
-        self.action, self.at, self.passes = action, at, 0
+    def __init__(self) -> None:
+        self.passes = 0
+        self.actions: list[tuple[str, range]] = []
+        """Action, and the passes it is for."""
 
 
 def _parse(text: str) -> dict[str, _Armed]:
@@ -31,9 +37,11 @@ def _parse(text: str) -> dict[str, _Armed]:
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, _, action = entry.partition("=")
         action, _, at = action.partition("@")
-        if action not in ("kill", "raise", "cancel", "stall"):
+        if action not in ("kill", "raise", "cancel", "stall", "block"):
             raise ValueError(f"unknown failpoint action in {entry!r}")
-        armed[name] = _Armed(action, int(at or 0))
+        first = int(at.removesuffix("+") or 1)
+        last = first if at.isdigit() else sys.maxsize - 1
+        armed.setdefault(name, _Armed()).actions.append((action, range(first, last + 1)))
     return armed
 
 
@@ -41,17 +49,20 @@ _armed = _parse(os.environ.get(VARIABLE, ""))
 
 
 def _due(name: str) -> str | None:
-    point = _armed.get(name)
-    if point is None:
-        return None
-    point.passes += 1
-    if point.at and point.passes != point.at:
-        return None
-    return point.action
+    actor = current_actor()
+    # root/PIPELINE/...
+    pipeline = actor.path.split("/")[1:2] if actor is not None else []
+    for known in (name, *(f"{each}:{name}" for each in pipeline)):
+        if (point := _armed.get(known)) is not None:
+            point.passes += 1
+            for action, passes in point.actions:
+                if point.passes in passes:
+                    return action
+    return None
 
 
 def failpoint(name: str) -> None:
-    """A place in synchronous code: `kill` and `raise` act here; the other actions need `failpoint_async`."""
+    """A place in synchronous code; `cancel` and `stall` need `failpoint_async`."""
     if _armed:
         _act(name, _due(name))
 
@@ -74,3 +85,5 @@ def _act(name: str, action: str | None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "raise":
         raise FailpointHit(f"failpoint {name}")
+    if action == "block":
+        time.sleep(_FOR_EVER_S)

@@ -74,7 +74,11 @@ BUDGET_LIMIT = _gauge("deltaforge_budget_limit_bytes", "Bytes the pipeline may h
 CHANNEL_FILL = _gauge(
     "deltaforge_channel_fill_ratio", "Items in the channel, as a part of its capacity.", (*_PIPELINE, "channel")
 )
-ACTOR_RESTARTS = _counter("deltaforge_actor_restarts_total", "Crashes answered with a restart.", (*_PIPELINE, "actor"))
+ACTOR_RESTARTS = _counter(
+    "deltaforge_actor_restarts_total",
+    "Crashes answered with a restart; without a pipeline's name: of the admin HTTP.",
+    (*_PIPELINE, "actor"),
+)
 ACTOR_RETRIES = _counter("deltaforge_actor_retries_total", "Starts over that were no crash.", (*_PIPELINE, "actor"))
 
 
@@ -180,6 +184,11 @@ class PipelineMetrics:
     def retried(self, actor: str) -> None:
         """`actor` starts over without having crashed."""
         ACTOR_RETRIES.labels(*self._labels, actor).inc()
+
+
+def admin_restarted(actor: str) -> None:
+    """`actor` of the admin HTTP, which belongs to no pipeline, crashed and is started again."""
+    ACTOR_RESTARTS.labels("", "", actor).inc()
 
 
 def build_info(encoder: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import trio
 
 from deltaforge.errors import DeltaforgeError
+from deltaforge.failpoints import failpoint_async
 from deltaforge.status import LagView, RatesView
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Monitor:
         ctx.started()
         turn = 0
         while not ctx.stopping.is_set():
+            await failpoint_async("monitor.loop")
             if turn % _SLOT_EVERY == 0:
                 with ctx.waiting("PostgreSQL"):
                     await self._look_at_slot()

@@ -26,6 +26,7 @@ from actors import (
     Escalate,
     Kind,
     Restart,
+    RestartIntensityExceeded,
     Strategy,
     Supervisor,
     SupervisorSpec,
@@ -60,7 +61,7 @@ class Pipeline:
         self.name = config.metadata.name
         self._config, self._metrics, self._options = config, metrics, options
         self._graph: Graph | None = None
-        self._flow: Supervisor | None = None
+        self._supervisors: tuple[Supervisor, ...] = ()
         self._ctx: ActorContext | None = None
         self._ended: tuple[PipelineState, str] | None = None
         self._state: PipelineState = "starting"
@@ -80,7 +81,7 @@ class Pipeline:
     def view(self) -> PipelineView:
         """A picture for the admin."""
         state, detail = self._now()
-        return pipeline_view(self._config, self._graph, self._flow, state, detail, self._since)
+        return pipeline_view(self._config, self._graph, self._supervisors, state, detail, self._since)
 
     async def run(self, ctx: ActorContext) -> None:
         """Work until stopped, refused or failed.
@@ -104,7 +105,9 @@ class Pipeline:
             raise
 
     async def _run(self, ctx: ActorContext, control: ControlSession) -> None:
-        graph = self._graph = Graph(self._config, self._metrics, self._options, control, instance=secrets.token_hex(8), said=self._now)
+        graph = self._graph = Graph(
+            self._config, self._metrics, self._options, control, instance=secrets.token_hex(8), said=self._now
+        )
         spec = SupervisorSpec(Strategy.REST_FOR_ONE, intensity=_INTENSITY, period_s=_PERIOD_S)
 
         def heard(event: Event) -> None:
@@ -113,23 +116,23 @@ class Pipeline:
         sinks = Supervisor(
             "sinks",
             SupervisorSpec(intensity=_INTENSITY, period_s=_PERIOD_S),
-            [_stage(unit.id, unit.actor.run, 3.0) for unit in graph.units],
+            [self._stage(unit.id, unit.actor.run, 3.0) for unit in graph.units],
         )
-        flow = self._flow = Supervisor(
+        flow = Supervisor(
             self.name,
             spec,
             [
-                _stage("checkpointer", graph.checkpointer.run, 1.0),
+                self._stage("checkpointer", graph.checkpointer.run, 1.0),
                 sinks.child_spec(sibling_shutdown_s=IMMEDIATE),
-                _stage("batcher", graph.batcher.run, 0.5),
-                _stage("assembler", graph.assembler.run, 0.5),
-                _stage("reader", graph.reader.run, 3.0),
+                self._stage("batcher", graph.batcher.run, 0.5),
+                self._stage("assembler", graph.assembler.run, 0.5),
+                self._stage("reader", graph.reader.run, 3.0),
             ],
             on_event=heard,
         )
-        observer = Supervisor(
-            "observer", SupervisorSpec(intensity=None), [_stage("monitor", graph.monitor.run, IMMEDIATE)]
-        )
+        monitor = self._stage("monitor", graph.monitor.run, IMMEDIATE)
+        observer = Supervisor("observer", SupervisorSpec(intensity=None), [monitor], on_event=heard)
+        self._supervisors = (flow, observer)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(observer.run)
@@ -144,6 +147,18 @@ class Pipeline:
                 await graph.aclose()
         if failure is not None:
             raise failure
+
+    def _stage(self, id: str, run: Callable[[ActorContext], Awaitable[None]], grace_s: float) -> ChildSpec:
+        return ChildSpec(
+            id,
+            run,
+            restart=Restart.TRANSIENT,
+            shutdown_s=grace_s,
+            sibling_shutdown_s=IMMEDIATE,
+            stall_after_s=self._options.stall_after_s,
+            backoff=_BACKOFF,
+            return_is_crash=True,
+        )
 
     def _heard(self, ctx: ActorContext, event: Event) -> None:
         actor = f"{event.supervisor}/{event.child}".removeprefix(f"{ctx.path}/")
@@ -176,19 +191,6 @@ class Pipeline:
         return self._graph.judge()
 
 
-def _stage(id: str, run: Callable[[ActorContext], Awaitable[None]], grace_s: float) -> ChildSpec:
-    return ChildSpec(
-        id,
-        run,
-        restart=Restart.TRANSIENT,
-        shutdown_s=grace_s,
-        sibling_shutdown_s=IMMEDIATE,
-        stall_after_s=_STALL_S,
-        backoff=_BACKOFF,
-        return_is_crash=True,
-    )
-
-
 def _refusal(error: BaseException) -> Refused | None:
     """The refusal inside of an escalation, if that is what ended the pipeline."""
     if isinstance(error, Refused):
@@ -203,6 +205,10 @@ def _refusal(error: BaseException) -> Refused | None:
 def _failure(error: Exception) -> str:
     if isinstance(error, DeltaforgeError) and error.fault is not Fault.BUG:
         return error.line()
-    return " ".join(error_text(error).split())
-
-
+    if isinstance(error, RestartIntensityExceeded):
+        # The supervisors on the way up each say the same; the innermost names the actor.
+        within = error.causes.exceptions[-1]
+        text = _failure(within) if isinstance(within, RestartIntensityExceeded) else str(error)
+    else:
+        text = error_text(error)
+    return " ".join(text.split())

@@ -39,7 +39,7 @@ from actors import (
     Supervisor,
     SupervisorSpec,
 )
-from deltaforge import stderr
+from deltaforge import metrics, stderr
 from deltaforge.admin.server import AdminServer
 from deltaforge.logs import get_logger
 from deltaforge.runtime import Outcome
@@ -84,17 +84,18 @@ class Process:
         sock: socket.socket,
         guard: Guard,
         grace_s: float,
+        stall_after_s: float = 30.0,
         parked: Sequence[PipelineView] = (),
     ) -> None:
         """Prepare a run. `parked` are pictures of pipelines that cannot even be built (their file is wrong)."""
         self._pipelines = {pipeline.name: pipeline for pipeline in pipelines}
         self._parked = {view.name: view for view in parked}
-        self._grace_s = grace_s
+        self._grace_s, self._stall_after_s = grace_s, stall_after_s
         self._contexts: dict[str, ActorContext] = {}
         self._ended: dict[str, Outcome] = {}
         self._stopped_with: int | None = None
         server = AdminServer(status=self, sock=sock, guard=guard)
-        http = ChildSpec("http", server.run, shutdown_s=3.0, stall_after_s=30.0)
+        http = ChildSpec("http", server.run, shutdown_s=3.0, stall_after_s=stall_after_s)
         admin = Supervisor("admin", SupervisorSpec(intensity=None), [http], ready_at_once=True)
         specs = [replace(admin.child_spec(), id=_ADMIN), *(self._child(pipeline) for pipeline in pipelines)]
         self._root = Supervisor("root", SupervisorSpec(intensity=None), specs, on_event=self._hear)
@@ -107,7 +108,7 @@ class Process:
     async def run(self) -> int:
         """Run until every pipeline has ended or `stop` was called; return the exit code."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(LoopWatchdog(on_silence=_loop_is_silent).run)
+            nursery.start_soon(LoopWatchdog(self._stall_after_s, _loop_is_silent).run)
             await self._root.run()
             nursery.cancel_scope.cancel(reason="the process ends")
         return self._verdict() if self._stopped_with is None else self._stopped_with
@@ -166,6 +167,8 @@ class Process:
         what = str(fields.pop("event")).replace("_", " ")
         fields.pop("at")
         _teller(event)(what, **fields)
+        if event.supervisor == f"root/{_ADMIN}" and isinstance(event, ChildCrashed):
+            metrics.admin_restarted(event.child)
         if event.supervisor == "root" and event.child in self._pipelines and isinstance(event, _ENDS):
             self._park(event.child, str(event))
 

@@ -18,6 +18,8 @@ class RunOptions(msgspec.Struct, frozen=True):
     """Go on although changes below this position are lost; given by the operator after a refusal named it."""
     grace_s: float = 25.0
     """Seconds a drain may take, from the first signal to the last commit."""
+    stall_after_s: float = 30.0
+    """Seconds of silence after which an actor is restarted, and after which a silent event loop ends the process."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

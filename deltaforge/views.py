@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deltaforge.config.secret import redact
 from deltaforge.model import Lsn
 from deltaforge.status import (
     ActorView,
@@ -17,6 +18,7 @@ from deltaforge.status import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from actors import ChildStatistics, Supervisor
@@ -28,14 +30,18 @@ if TYPE_CHECKING:
 def pipeline_view(
     config: PipelineConfig,
     graph: Graph | None,
-    flow: Supervisor | None,
+    supervisors: Sequence[Supervisor],
     state: PipelineState,
     detail: str,
     since: datetime,
 ) -> PipelineView:
-    """The whole picture; before the graph exists only name and state."""
-    name, tenant = config.metadata.name, config.metadata.tenant or ""
-    if graph is None or flow is None:
+    """The whole picture; before the graph exists only name and state.
+
+    `supervisors`: the pipeline's own, then others beside it. Texts of errors pass the redactor: who raised them may not
+    have known what they quote.
+    """
+    name, tenant, detail = config.metadata.name, config.metadata.tenant or "", redact(detail)
+    if graph is None or not supervisors:
         return PipelineView(name=name, tenant=tenant, state=state, detail=detail, since=since)
     reader = graph.reader.statistics()
     needed = [unit for unit in graph.units if graph.needs(unit)] or graph.units
@@ -52,7 +58,7 @@ def pipeline_view(
         ),
         lag=graph.monitor.lag,
         rates=graph.monitor.rates,
-        actors=_tree(graph, flow),
+        actors=_tree(graph, *supervisors),
         channels=tuple(
             ChannelView(name=s.name, capacity=int(s.capacity), fill=s.buffered, peak=s.peak)
             for s in (channel.statistics() for channel in graph.channels())
@@ -67,9 +73,10 @@ def _lsn(lsn: Lsn) -> str | None:
     return str(lsn) if lsn else None
 
 
-def _tree(graph: Graph, flow: Supervisor) -> ActorView:
-    children = tuple(_actor(graph, child) for child in flow.statistics().children)
-    return ActorView(id=flow.id, kind="supervisor", state="running", children=children)
+def _tree(graph: Graph, supervisor: Supervisor, *beside: Supervisor) -> ActorView:
+    children = [_actor(graph, child) for child in supervisor.statistics().children]
+    children += [_tree(graph, other) for other in beside]
+    return ActorView(id=supervisor.id, kind="supervisor", state="running", children=tuple(children))
 
 
 def _actor(graph: Graph, child: ChildStatistics) -> ActorView:
@@ -78,10 +85,10 @@ def _actor(graph: Graph, child: ChildStatistics) -> ActorView:
         id=child.id,
         kind="worker" if below is None else "supervisor",
         state=child.state,
-        detail=graph.reports.get(child.id, ("", ""))[1],
+        detail=redact(graph.reports.get(child.id, ("", ""))[1]),
         restarts=child.restarts,
         retries=child.retries,
-        last_error=child.last_error,
+        last_error=None if child.last_error is None else redact(child.last_error),
         waiting_for=child.waiting_for,
         children=tuple(_actor(graph, each) for each in below or ()),
     )
@@ -94,7 +101,7 @@ def _sink(graph: Graph, unit: SinkUnit) -> SinkView:
         id=unit.id,
         type=str(unit.type),
         state=state,
-        detail=detail,
+        detail=redact(detail),
         required=unit.required,
         position=_lsn(now.durable),
         events=now.events,

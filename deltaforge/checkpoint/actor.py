@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from actors import ActorContext
 from deltaforge.checkpoint.policy import combine
 from deltaforge.failpoints import failpoint_async
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from actors import ActorContext, Cell
+    from actors import Cell
     from deltaforge.model import Confirm, Receipt
 
 
@@ -42,6 +43,7 @@ class CheckpointActor:
         self._hold_s = hold_s
         self._held: deque[tuple[int, Confirm]] = deque()
         self._holding = trio.Event()
+        self._news = trio.Event()
         self._mode, self._quorum = mode, quorum
         self._receipts, self._required = receipts, required
         self._epoch, self._flush = epoch, flush
@@ -49,23 +51,32 @@ class CheckpointActor:
     async def run(self, ctx: ActorContext) -> None:
         """Work until stopped."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, ctx, self._epoch, self._epoch.version)
+            nursery.start_soon(self._listen, self._epoch, self._epoch.version)
             for cell in self._receipts.values():
-                nursery.start_soon(self._watch, ctx, cell, cell.version)
+                nursery.start_soon(self._listen, cell, cell.version)
             nursery.start_soon(self._let_go)
-            # Only now: what is written after this look wakes a watcher, which has taken its version before.
+            # Only now: what is written after this look wakes a listener, which has taken its version before.
             self._look()
             ctx.started()
+            nursery.start_soon(self._work, ctx)
             await ctx.stopping.wait()
             nursery.cancel_scope.cancel(reason="stopping")
         self._look()
 
-    async def _watch(self, ctx: ActorContext, cell: Cell[int] | Cell[Receipt | None], version: int) -> None:
+    async def _work(self, ctx: ActorContext) -> None:
         while True:
+            with ctx.waiting("news of the sinks"):
+                await self._news.wait()
+            self._news = trio.Event()
             await failpoint_async("checkpointer.loop")
-            version = await cell.changed(version)
-            ctx.beat()
             self._look()
+
+    async def _listen(self, cell: Cell[int] | Cell[Receipt | None], version: int) -> None:
+        # A context of its own: a listener always waits, which must not speak for the task that works.
+        ActorContext("listener").arm()
+        while True:
+            version = await cell.changed(version)
+            self._news.set()
 
     def _look(self) -> None:
         """Write a new Confirm if there is more to confirm; what was confirmed in an epoch never falls in it."""
