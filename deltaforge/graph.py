@@ -145,6 +145,7 @@ class Graph:
             flush=self.flush,
             gates=[Gate(unit.gate, required=self.needs(unit)) for unit in self.units],
             report=self._reporter("reader"),
+            stop_grace_s=2.0,
             catalog=Catalog(source.tables, halt_on_drift=source.on_schema_drift == "halt"),
         )
 

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 log = get_logger("pipeline")
 
 _INTENSITY, _PERIOD_S = 5, 60.0
+_ALIVE = ("starting", "running", "waiting", "stopping")
+_LOOK_S = 0.05
 _BACKOFF = Backoff(base_s=0.1, cap_s=2.0)
 
 
@@ -136,6 +138,7 @@ class Pipeline:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(observer.run)
+                nursery.start_soon(_end_input, ctx, flow, graph)
                 failure: Exception | None = None
                 try:
                     await flow.run(ctx)
@@ -189,6 +192,14 @@ class Pipeline:
         if self._graph is None:
             return "starting", ""
         return self._graph.judge()
+
+
+async def _end_input(ctx: ActorContext, flow: Supervisor, graph: Graph) -> None:
+    """On a drain close the first channel once the reader has ended: one that was waiting for its server cannot."""
+    await ctx.stopping.wait()
+    while any(child.id == "reader" and child.state in _ALIVE for child in flow.statistics().children):
+        await trio.sleep(_LOOK_S)
+    graph.chunks.close()
 
 
 def _refusal(error: BaseException) -> Refused | None:

@@ -71,6 +71,7 @@ class FirstStart:
         self._patterns, self._adopt, self._accept_gap = patterns, adopt, accept_gap
         self._server: Identity | None = None
         self._warned: set[str] = set()
+        self._judged = False
         self.tables: tuple[str, ...] = ()
         """Published tables the configuration means, as of the last look."""
 
@@ -103,6 +104,7 @@ class FirstStart:
                 slot, stored, looked_twice=looked_twice, adopt=self._adopt, accept_gap=self._accept_gap
             )
             if step is Start.STREAM:
+                await self._judge_topics()
                 return
             if step is Start.WAIT:
                 raise TransientError(
@@ -114,6 +116,13 @@ class FirstStart:
                 await trio.sleep(_LOOK_AGAIN_S)
                 continue
             await self._do(step, slot, stored)
+
+    async def _judge_topics(self) -> None:
+        """Once in a process: a checkpoint topic that could lose its record is refused. Raises Refused."""
+        if not self._judged:
+            for origin in self._origins:
+                self._warn(await origin.ensure(None))
+            self._judged = True
 
     def _warn(self, warnings: Sequence[str]) -> None:
         for warning in warnings:
