@@ -72,6 +72,7 @@ class Assembler:
         """
         items: list[Item] = []
         relations = iter(chunk.relations)
+        before = self._waiting_bytes()
         try:
             for message in chunk.messages:
                 if message[0] == _XLOG and message[_HEADER] in _ROWS and self._open is not None:
@@ -86,7 +87,12 @@ class Assembler:
         if self._open is not None and self._open.events:
             items.append(self._part(self._open, Lsn(0)))
         self._end = chunk.end
-        return Segment(chunk.epoch, chunk.prev, chunk.end, items, chunk.nbytes)
+        # A BEGIN at the end of a chunk weighs where its first row is: no item is heavier than what came until then.
+        nbytes = before + chunk.nbytes - self._waiting_bytes()
+        return Segment(chunk.epoch, chunk.prev, chunk.end, items, nbytes)
+
+    def _waiting_bytes(self) -> int:
+        return self._open.nbytes if self._open is not None else 0
 
     def _rare(self, message: bytes, relations: object, items: list[Item]) -> None:
         """Everything but a row of an open transaction."""
