@@ -1,0 +1,123 @@
+"""Pipelines with slots, topics and files of their own, and processes that run one or several of them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.support.kafka_topics import create_topic
+from tests.support.orders import wait_until
+from tests.support.pipelines import kafka_config, local, write
+from tests.support.process import Deltaforge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from deltaforge.embedded.kafka import KafkaCluster
+    from tests.support.databases import Database
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One pipeline's file, and the names it uses in both servers."""
+
+    name: str
+    file: Path
+
+    @property
+    def slot(self) -> str:
+        """Its replication slot."""
+        return self.name.replace("-", "_")
+
+    @property
+    def topic(self) -> str:
+        """Its only data topic."""
+        return f"{self.name}.events"
+
+    @property
+    def checkpoints(self) -> str:
+        """Its checkpoint topic."""
+        return f"_deltaforge.{self.name}.orders-kafka"
+
+
+@dataclass
+class Site:
+    """A database and a Kafka cluster that several processes work on; ends them all when it is left."""
+
+    kafka: KafkaCluster
+    database: Database
+    directory: Path
+    prefix: str
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def bootstrap(self) -> str:
+        """Kafka's address."""
+        return self.kafka.bootstrap()
+
+    def pipeline(self, name: str, folder: str = "all", **sink: object) -> Pipeline:
+        """A new pipeline in a folder of files, with an empty data topic. `sink` replaces settings of its sink."""
+        full = f"{self.prefix}-{name}"
+        (self.directory / folder).mkdir(exist_ok=True)
+        made = Pipeline(full, self.directory / folder / f"{name}.yaml")
+        create_topic(self.bootstrap, made.topic)
+        document = local(full, made.topic)
+        kafka_config(document).update(sink)
+        write(made.file, document)
+        return made
+
+    def process(
+        self,
+        file: Path,
+        *arguments: str,
+        name: str,
+        database: Database | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Deltaforge:
+        """A process for a file or folder, not started. `extra` is added to the servers' addresses."""
+        servers = {"POSTGRES_DSN": (database or self.database).dsn(), "KAFKA_BROKERS": self.bootstrap}
+        product = Deltaforge(file, {**servers, **(extra or {})}, arguments=arguments, name=name)
+        self._stack.callback(product.close)
+        return product
+
+    def slot(self, pipeline: Pipeline) -> tuple[Any, ...] | None:
+        """Confirmed position (None while it is made) and walsender of the slot; None when there is no such slot."""
+        query = "select confirmed_flush_lsn::text, active_pid from pg_replication_slots where slot_name = %s"
+        rows = self.database.rows(query, [pipeline.slot])
+        return rows[0] if rows else None
+
+    def confirmed(self, pipeline: Pipeline) -> str | None:
+        """Confirmed position of the slot; None when there is no such slot."""
+        slot = self.slot(pipeline)
+        return slot[0] if slot else None
+
+    def end_all(self) -> None:
+        """SIGKILL to every process that still runs."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_all()
+
+
+def states(product: Deltaforge) -> dict[str, str]:
+    """The state of every pipeline in the process; empty while nobody answers."""
+    status, body = product.ask("/pipelines")
+    return {view["name"]: view["state"] for view in json.loads(body)} if status == 200 else {}
+
+
+def wait_states(product: Deltaforge, pipelines: Sequence[Pipeline], state: str) -> None:
+    """Block until all these pipelines are in that state."""
+    wanted = dict.fromkeys((pipeline.name for pipeline in pipelines), state)
+    wait_until(lambda: wanted.items() <= states(product).items(), f"{wanted}", lambda: alive(product))
+
+
+def alive(product: Deltaforge) -> None:
+    """Raises AssertionError with the end of the log when the process has ended."""
+    if not product.running:
+        raise AssertionError(f"ended with {product.wait()}:\n{product.tail()}")
