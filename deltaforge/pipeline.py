@@ -197,7 +197,8 @@ class Pipeline:
 async def _end_input(ctx: ActorContext, flow: Supervisor, graph: Graph) -> None:
     """On a drain close the first channel once the reader has ended: one that was waiting for its server cannot."""
     await ctx.stopping.wait()
-    while any(child.id == "reader" and child.state in _ALIVE for child in flow.statistics().children):
+    # The supervisor has no event for the end of one child.
+    while any(child.id == "reader" and child.state in _ALIVE for child in flow.statistics().children):  # noqa: ASYNC110
         await trio.sleep(_LOOK_S)
     graph.chunks.close()
 

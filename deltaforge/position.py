@@ -224,8 +224,8 @@ def _timeline(record: Checkpoint, lease: Lease, reached: Lsn) -> None:
             if switch.end >= reached:
                 return
             raise Refused(
-                f"timeline {record.timeline} ended at {switch.end}, before the checkpoint at {reached}: changes between "
-                "them are in Kafka but not on this server",
+                f"timeline {record.timeline} ended at {switch.end}, before the checkpoint at {reached}: changes "
+                "between them are in Kafka but not on this server",
                 hint="the failover lost the end of the old primary's WAL; see docs/howto/recover.md",
             )
     raise Refused(

@@ -2,8 +2,8 @@
 
 In every Kafka sink's checkpoint topic `creating`, then the slot, then `born` with the slot's first position. `creating`
 says that a slot found later is ours; `born` says from where on Kafka holds everything. Each has a key of its own and is
-written once; a `running` record wins over both. What to do next is decided by `position.first_start` from what is found,
-never from what we remember, so that a killed start, or a rival's, is simply gone on with.
+written once; a `running` record wins over both. What to do next is decided by `position.first_start` from what is
+found, never from what we remember, so that a killed start, or a rival's, is simply gone on with.
 """
 
 from __future__ import annotations

@@ -166,8 +166,8 @@ class Assembler:
 
 def split(part: TransactionPart, events: int) -> tuple[TransactionPart, TransactionPart]:
     """Cut `part` after its first `events` events (0 < events < part.events). The COMMIT goes with the second piece."""
-    seen = relations = nbytes = 0
-    for at, message in enumerate(part.messages):
+    seen = relations = nbytes = at = 0
+    for message in part.messages:
         tag = message[_HEADER]
         if tag in _UNCOUNTED:
             relations += tag == _RELATION
@@ -176,6 +176,7 @@ def split(part: TransactionPart, events: int) -> tuple[TransactionPart, Transact
         else:
             seen += 1
         nbytes += len(message)
+        at += 1
     head = TransactionPart(
         part.xid, part.commit_lsn, part.commit_time_us, part.first_index, events, part.messages[:at],
         part.relations[:relations], Lsn(0), part.previous_end, nbytes,

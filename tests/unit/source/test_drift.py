@@ -42,5 +42,5 @@ def test_a_changed_table_stops_the_stream_only_when_asked() -> None:
     assert lenient.judged(ORDERS).selected
     assert lenient.judged(changed) == changed
     assert strict.judged(ORDERS) == strict.judged(ORDERS)
-    with pytest.raises(SchemaDrift, match="public.orders"):
+    with pytest.raises(SchemaDrift, match=r"public\.orders"):
         strict.judged(changed)
