@@ -92,7 +92,7 @@ class FirstStart:
         except OperatorError:
             # Much is missing on a wrong server. That it is the wrong one is the answer that helps.
             with contextlib.suppress(TransientError, OperatorError):
-                await self._peek()
+                await self._peek()  # noqa: ASYNC120 - cancelled, the cancellation is what matters
             raise
         self.tables = report.tables
         self._warn(report.warnings)

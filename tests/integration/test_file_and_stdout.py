@@ -194,7 +194,7 @@ async def test_a_reader_that_does_not_read_holds_up_nothing_but_the_sink() -> No
                 await trio.sleep(0.005)
             nursery.cancel_scope.cancel()
         assert handles.receipts.value is None
-        with os.fdopen(read_end, "rb") as reader:
+        with os.fdopen(read_end, "rb") as reader:  # noqa: ASYNC231 - the pipe does not block
             os.set_blocking(read_end, False)
             before = reader.read()
             handles.inbox = type(handles.inbox)(10)

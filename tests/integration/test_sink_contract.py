@@ -290,7 +290,7 @@ async def test_a_restarted_sink_asks_for_a_rewind_and_drops_the_current_epoch(ri
     assert rig.delivered() == ["1.0", "1.1", *repeated, "2.0"]
 
 
-async def _run_in(
+async def _run_in(  # noqa: ASYNC128 - the context calls it
     scope: trio.CancelScope, ended: trio.Event, sink: Sink, *, task_status: trio.TaskStatus[None]
 ) -> None:
     with scope:

@@ -130,7 +130,7 @@ class Handles:
             await trio.sleep(0.005)
 
 
-async def keep_running(
+async def keep_running(  # noqa: ASYNC128 - the context calls it
     make: Callable[[], Sink], restarts: list[str], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Run a sink and start it again whenever it asks for that, at once. Started when the sink first is."""

@@ -45,7 +45,7 @@ class Topic:
         return tuple(self.marks[topic] for topic in topics)
 
 
-async def slot() -> SlotState:
+async def slot() -> SlotState:  # noqa: ASYNC124 - stands for a question to the server
     """The slot, ours."""
     return SLOT
 
@@ -78,7 +78,7 @@ async def test_no_record_behind_a_held_slot_is_refused() -> None:
 async def test_a_slot_held_by_another_walsender_is_a_lost_lease() -> None:
     """Guards against fencing the rightful instance."""
 
-    async def taken() -> SlotState:
+    async def taken() -> SlotState:  # noqa: ASYNC124 - as above
         return SlotState(True, 1, Lsn(900), Lsn(800), "reserved", Lsn(5000), "77", "shop", 0)
 
     with pytest.raises(LeaseLost):
