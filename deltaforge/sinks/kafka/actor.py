@@ -20,6 +20,7 @@ from deltaforge.model import Lease, Lsn
 from deltaforge.sinks.base import SinkStatistics
 from deltaforge.sinks.kafka.epoch import Epoch
 from deltaforge.sinks.kafka.opening import LeaseLost, Opened, check_lease, go_on_from
+from deltaforge.sinks.kafka.patience import tell_when_stuck
 from deltaforge.sinks.kafka.producer import Doubt
 from deltaforge.sinks.kafka.session import Session
 from deltaforge.sinks.kafka.topics import create_missing
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from actors import ActorContext
     from deltaforge.sinks.kafka.wiring import KafkaWiring
 
-_MAX_DELAY_S = 5.0
+_MAX_DELAY_S, _CLOSE_S = 5.0, 30.0
 _READ_MARGIN_S = 10.0
 """The broker looks for expired transactions every ten seconds."""
 
@@ -156,6 +157,7 @@ class KafkaSinkActor:
                     epoch = Epoch(self._w, lease, opened, session, nursery, self._memory)
                     self._w.gate.set(lease.epoch)
                     self._report("running")
+                    nursery.start_soon(tell_when_stuck, session, self._report)
                     outcome = await self._next_lease(ctx, await epoch.stream(ctx))
                 except Doubt as doubt:
                     outcome = doubt.cause
@@ -164,7 +166,9 @@ class KafkaSinkActor:
                 nursery.cancel_scope.cancel(reason="the epoch is over")
         finally:
             if session is not None:
-                await session.close()
+                # The limit is for show: librdkafka's threads are waited for, however long they take.
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await session.close()
         if epoch is not None and isinstance(outcome, DeltaforgeError):
             epoch.remember_expiry()
         return outcome

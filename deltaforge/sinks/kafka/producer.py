@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from actors import beat_here
 from deltaforge.errors import DeltaforgeError, OperatorError, TransientError
 from deltaforge.sinks.kafka.faults import Reaction, classify, reaction
 from deltaforge.sinks.kafka.poison import describe_row
@@ -134,7 +135,7 @@ class KafkaProducer:
 
     async def serve(self) -> None:
         """Poll until closed. Cancellation: leaves after the running poll of at most 0.1 s."""
-        while not self._closing:
+        while not self._closing:  # noqa: ASYNC913 - the thread call is a cancel point
             await trio.to_thread.run_sync(self._poll, limiter=self._polls)
 
     def _poll(self) -> None:
@@ -227,6 +228,8 @@ class KafkaProducer:
 
     async def _call(self, call: Callable[[Producer], object]) -> None:
         producer = self._alive()
+        # Waiting for Kafka in slices is no stall, however long it takes.
+        beat_here()
         await trio.to_thread.run_sync(call, producer, limiter=self._calls)
 
     def _alive(self) -> Producer:
@@ -253,6 +256,7 @@ class KafkaProducer:
             done = self._hand_over(rows, done)
             self.check()
             if done < len(rows):
+                beat_here()
                 await trio.sleep(_FULL_S)
 
     def _hand_over(self, rows: Sequence[Row], start: int) -> int:
@@ -281,6 +285,16 @@ class KafkaProducer:
     def inflight(self) -> int:
         """Batches handed over and, as far as counting tells, not yet delivered."""
         return len(self._handed)
+
+    @property
+    def queued(self) -> int:
+        """Records handed over and not yet delivered."""
+        return len(self._producer) if self._producer is not None else 0
+
+    @property
+    def taken(self) -> int:
+        """Records delivered so far."""
+        return self._produced - self.queued
 
     def delivered(self) -> int:
         """Bytes of batches delivered since the last call."""

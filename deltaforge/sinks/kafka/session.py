@@ -34,6 +34,7 @@ class Session:
         if not wiring.config.exactly_once:
             self._data = KafkaProducer(wiring.data_properties, brokers=wiring.config.brokers, oauth=wiring.oauth)
         self._begun = False
+        self._asked = self._answered = 0
 
     async def _start(self, producer: KafkaProducer) -> None:
         await producer.open()
@@ -44,6 +45,17 @@ class Session:
         """What the clients last complained about, '' when nothing."""
         found = self._ledger.last_error or self._data.last_error
         return found.line() if found else ""
+
+    def forget_trouble(self) -> None:
+        """All is well again: what was complained about before explains nothing that comes later."""
+        self._ledger.last_error = self._data.last_error = None
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """Grows as Kafka answers; None when it owes no answer."""
+        if self._asked == self._answered and not self._data.queued:
+            return None
+        return self._answered, self._data.taken
 
     async def init(self) -> None:
         """Fence older producers and settle their transactions. Waits for Kafka for ever. Raises Doubt."""
@@ -91,6 +103,7 @@ class Session:
         Raises:
           Doubt: nobody knows whether it is durable.
         """
+        self._asked += 1
         limit_s = self._w.config.send_timeout_secs
         deadline = trio.current_time() + limit_s
         key, value = record
@@ -108,6 +121,7 @@ class Session:
         limit = trio.current_time() + self._w.transaction_timeout_s
         repeated = await self._ledger.commit(limit, self._w.retry_backoff_s)
         self._begun = False
+        self._answered += 1
         await failpoint_async("kafka.after_commit")
         return repeated
 
@@ -126,12 +140,15 @@ class Session:
         Raises Doubt, LeaseLost: only the second answer proves that nobody committed in between.
         """
         await check_lease(self._w.slot, self._lease)
-        old, self._ledger = self._ledger, KafkaProducer(self._w.ledger_properties, brokers=self._w.config.brokers, oauth=self._w.oauth)
+        self._asked += 1
+        old, wiring = self._ledger, self._w
+        self._ledger = KafkaProducer(wiring.ledger_properties, brokers=wiring.config.brokers, oauth=wiring.oauth)
         if self._data is old:
             self._data = self._ledger
         await old.close()
         await self._start(self._ledger)
         await self._ledger.init()
+        self._answered += 1
         await check_lease(self._w.slot, self._lease)
 
     async def abort(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from actors import beat_here
 from deltaforge.errors import TransientError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.sinks.kafka.opening import compare_topics
@@ -79,7 +80,8 @@ class Writer:
             self.release()
             self._session.check()
             if self._session.inflight >= self._w.batching.max_inflight:
-                # Good deliveries make no callback: there is no event to wait for.
+                # Good deliveries make no callback: there is no event to wait for. And waiting for Kafka is no stall.
+                beat_here()
                 await trio.sleep(_FULL_S)
         if encoded.topics:
             await self._session.produce(encoded, await self._partitions(encoded))

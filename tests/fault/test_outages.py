@@ -1,0 +1,257 @@
+"""Kafka or PostgreSQL away under load: waited out in bounded memory, and nothing lost, doubled or reordered after.
+
+`DELTAFORGE_OUTAGE_S` shortens how long Kafka is away (60 s by default).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.checker import judge
+from tests.support.databases import Database, create_database
+from tests.support.kafka_topics import create_topic
+from tests.support.outage import ReplyAges, busiest_second, resources, wait_for_epoch
+from tests.support.pipelines import local, write
+from tests.support.process import Deltaforge
+from tests.support.topics import LiveReader, markers, read
+from tests.support.workload import Workload, make_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from deltaforge.embedded.kafka import KafkaCluster
+    from deltaforge.embedded.postgres import PostgresServer
+    from tests.support.checker import Verdict
+    from tests.support.ledger import Expected
+
+OUTAGE_S = float(os.environ.get("DELTAFORGE_OUTAGE_S", "60"))
+EARLY = 0.25
+"""When, as a share of the outage, memory is looked at for the first time: 15 s of 60 s."""
+GROWTH = 1.1
+OLDEST_REPLY_S = 15.0
+LINES_A_SECOND = 20
+ROWS_PER_S = 1500.0
+NAME = "outage"
+STOP_S = 60.0
+BACK_S = 120.0
+
+
+@dataclass
+class Site:
+    """A server, a broker and a pipeline between them, all of the test's own."""
+
+    postgres: PostgresServer
+    database: Database
+    kafka: KafkaCluster
+    topic: str
+    product: Deltaforge
+
+    def settle(self, expected: Expected) -> Verdict:
+        """The verdict on what a consumer that comes late finds, once everything has come; then ends the process."""
+        with LiveReader(self.kafka.bootstrap(), self.topic) as reader, contextlib.suppress(TimeoutError):
+            reader.wait_for(expected.events + expected.tombstones)
+        assert self.product.term() == 0, self.product.tail()
+        return judge(read(self.kafka.bootstrap(), self.topic), expected, markers(self.kafka, self.topic))
+
+    def crashes(self) -> int:
+        """Crashes of actors so far: what the outside does is not to count as one."""
+        return int(self.product.metric("deltaforge_actor_restarts_total"))
+
+    def kill_kafka(self) -> None:
+        """SIGKILL to the broker."""
+        process = self.kafka.node(1).process
+        assert process is not None
+        process.kill()
+
+    def streams(self) -> int:
+        """How many streams PostgreSQL serves just now."""
+        return int(self.database.value("select count(*) from pg_stat_replication"))
+
+    def wait_until_it_waits(self) -> None:
+        """Block until the process has noticed that Kafka is away."""
+        deadline = time.monotonic() + BACK_S
+        while self.product.ask("/ready")[0] == 200:
+            assert time.monotonic() < deadline, self.product.tail()
+            time.sleep(0.2)
+
+    def work(self, load: Workload, events: int = 2000) -> None:
+        """Let writers and pipeline work for a while."""
+        load.wait_for_rows(load.rows + events)
+        with LiveReader(self.kafka.bootstrap(), self.topic) as reader:
+            reader.wait_for(1)
+
+
+@pytest.fixture
+def make_site(
+    make_postgres: Callable[..., PostgresServer], make_kafka: Callable[..., KafkaCluster], tmp_path: Path
+) -> Iterator[Callable[..., Site]]:
+    """Starts both servers and the process, and waits until it is ready; takes options of PostgreSQL."""
+    sites: list[Site] = []
+
+    def make(**options: str) -> Site:
+        # pytest's dump of all stacks is for hangs; these tests are long by design and have deadlines of their own.
+        faulthandler.cancel_dump_traceback_later()
+        postgres, kafka = make_postgres(options=options), make_kafka(1)
+        postgres.start()
+        kafka.start()
+        database = create_database(postgres)
+        make_tables(database.dsn())
+        topic = create_topic(kafka.bootstrap(), "outage.events", 12)
+        file = write(tmp_path / "pipeline.yaml", local(NAME, topic))
+        servers = {"POSTGRES_DSN": database.dsn(), "KAFKA_BROKERS": kafka.bootstrap()}
+        sites.append(Site(postgres, database, kafka, topic, Deltaforge(file, servers, name=NAME)))
+        sites[-1].product.start()
+        sites[-1].product.wait_ready()
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.product.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("timeout", ["60s", "5s"])
+def test_kafka_away_under_load_is_waited_out_in_constant_memory(
+    make_site: Callable[..., Site], timeout: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against buffers that grow while nothing can be delivered, and a server that drops a client gone silent."""
+    site = make_site(wal_sender_timeout=timeout)
+    outage_s = OUTAGE_S if timeout == "60s" else OUTAGE_S / 2
+    # GIVEN writers that never pause, and PostgreSQL asked all the time when it last heard from us
+    with ReplyAges(site.database.dsn()) as replies:
+        with Workload(site.database.dsn(), seed=11, rows_per_s=ROWS_PER_S) as load:
+            site.work(load)
+            # WHEN Kafka is killed and stays away
+            before, lines = site.product.rss(), len(site.product.text())
+            site.kill_kafka()
+            killed = time.monotonic()
+            _until(killed + EARLY * outage_s)
+            early = site.product.rss()
+            # THEN the process says so, and what it waits for
+            site.wait_until_it_waits()
+            _assert_it_says_what_it_waits_for(site)
+            _until(killed + outage_s)
+            late, crashes = site.product.rss(), site.crashes()
+            busiest = busiest_second(site.product.text()[lines:])
+            said = site.product.text()[lines:].count("\n")
+            # AND when Kafka is back it goes on by itself
+            site.kafka.start_node(1)
+            back = time.monotonic()
+            site.product.wait_ready(BACK_S)
+            recovered_s = time.monotonic() - back
+            site.work(load)
+        verdict = site.settle(load.expected())
+    with capsys.disabled():
+        print(
+            f"\nKafka away for {outage_s:.0f} s, wal_sender_timeout {timeout}: RSS {before / 2**20:.1f} MiB before, "
+            f"{early / 2**20:.1f} at {EARLY * outage_s:.0f} s, {late / 2**20:.1f} at {outage_s:.0f} s "
+            f"(x {late / early:.3f}); oldest reply {replies.oldest_s:.1f} s in {replies.samples} looks; "
+            f"{said} log lines, at most {busiest} in a second; ready {recovered_s:.1f} s after Kafka; "
+            f"{load.rows} rows written; {verdict}"
+        )
+    assert verdict.clean, str(verdict)
+    assert late <= GROWTH * early
+    assert replies.samples > 0
+    assert replies.oldest_s < OLDEST_REPLY_S
+    assert busiest <= LINES_A_SECOND
+    assert crashes == 0, site.product.tail()
+
+
+@pytest.mark.slow
+def test_postgres_restarted_under_load_is_never_held_up_by_us(
+    make_site: Callable[..., Site], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a walsender that the server waits for in vain, above all while Kafka keeps us from confirming."""
+    site = make_site()
+    stops: dict[str, float] = {}
+    with Workload(site.database.dsn(), seed=12, rows_per_s=ROWS_PER_S) as load:
+        # WHEN PostgreSQL is restarted fast, then crashed, with Kafka there
+        for how in ("fast", "immediate"):
+            site.work(load)
+            stops[how] = _restart(site, immediate=how == "immediate")
+            site.product.wait_ready(BACK_S)
+        # AND restarted fast while Kafka is away and changes wait for it
+        site.work(load)
+        site.kill_kafka()
+        load.wait_for_rows(load.rows + 5000)
+        site.wait_until_it_waits()
+        assert site.streams() == 1
+        stops["fast, without Kafka"] = _restart(site, immediate=False)
+        load.wait_for_rows(load.rows + 1000)
+        site.kafka.start_node(1)
+        # THEN it goes on by itself each time
+        site.product.wait_ready(BACK_S)
+        site.work(load)
+    crashes = site.crashes()
+    verdict = site.settle(load.expected())
+    with capsys.disabled():
+        figures = ", ".join(f"{how} {seconds:.1f} s" for how, seconds in stops.items())
+        print(f"\nPostgreSQL stopped: {figures}; {load.rows} rows written; {verdict}")
+    # AND no stop needed force
+    assert max(stops.values()) < STOP_S
+    assert verdict.clean, str(verdict)
+    assert crashes == 0, site.product.tail()
+
+
+@pytest.mark.slow
+def test_new_epochs_leave_no_threads_and_descriptors_behind(
+    make_site: Callable[..., Site], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against producers and connections that outlive their epoch."""
+    site = make_site()
+    seen = []
+    with Workload(site.database.dsn(), seed=13, rows_per_s=500) as load:
+        # WHEN one stream after another is ended by the server
+        for number in range(23):
+            epoch = site.product.pipeline(NAME)["epoch"]
+            site.database.execute(
+                "select pg_terminate_backend(pid) from pg_stat_replication where application_name = 'deltaforge'"
+            )
+            wait_for_epoch(site.product, NAME, epoch + 1)
+            if number >= 2:
+                seen.append(resources(site.product))
+        site.work(load, 100)
+    verdict = site.settle(load.expected())
+    first, last = seen[0], seen[-1]
+    with capsys.disabled():
+        print(
+            f"\n20 epochs: threads {first.threads} -> {last.threads}, descriptors {first.descriptors} -> "
+            f"{last.descriptors}, RSS {first.rss / 2**20:.1f} -> {last.rss / 2**20:.1f} MiB; {verdict}"
+        )
+    # THEN the last leaves as much behind as the first
+    assert min(each.threads for each in seen[-5:]) <= max(each.threads for each in seen[:5])
+    assert min(each.descriptors for each in seen[-5:]) <= max(each.descriptors for each in seen[:5])
+    assert verdict.clean, str(verdict)
+
+
+def _restart(site: Site, *, immediate: bool) -> float:
+    """Stop and start PostgreSQL. Returns the seconds the stop took; `STOP_S` when only SIGKILL helped."""
+    began = time.monotonic()
+    site.postgres.stop(immediate=immediate, grace_s=STOP_S)
+    took = time.monotonic() - began
+    site.postgres.start()
+    return took
+
+
+def _until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+def _assert_it_says_what_it_waits_for(site: Site) -> None:
+    assert site.product.ask("/health")[0] == 200
+    status, body = site.product.ask("/ready")
+    assert status == 503, body
+    assert b"kafka" in body.lower(), body
+    view = site.product.pipeline(NAME)
+    assert view["state"] == "starting"
+    assert "Kafka" in view["detail"] or "broker" in view["detail"], view["detail"]
+    assert json.loads(site.product.ask("/health")[1])
