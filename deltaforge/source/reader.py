@@ -141,7 +141,7 @@ class ReaderActor:
         await failpoint_async("reader.prepare")
         with opening, ctx.waiting("postgres"):
             if self._state == "standby":
-                await self._look_again()
+                await self._stand_by(ctx)
             await self._prepare(self._control)
             identity = await self._control.identify()
             self._epoch.set(self._epoch.value + 1)
@@ -200,11 +200,12 @@ class ReaderActor:
                 raise busy
             await trio.sleep(0.05)
 
-    async def _look_again(self) -> None:
-        """As a standby look only at the slot: the checks before a start cost more, and come when it is free."""
-        state = await self._control.slot_state()
-        if state.active_pid:
-            raise SlotBusy(f'slot "{self._slot}" is held by process {state.active_pid} of the server')
+    async def _stand_by(self, ctx: ActorContext) -> None:
+        """Look only at the slot until it is free: the checks before a start cost more, and come then."""
+        while holder := (await self._control.slot_state()).active_pid:
+            ctx.beat()
+            self._say("standby", f'slot "{self._slot}" is held by process {holder} of the server ({SlotBusy.hint})')
+            await trio.sleep(_look_again_s())
 
     def _opened(self) -> None:
         self._failures = 0
@@ -219,7 +220,7 @@ class ReaderActor:
             raise Retry(REWIND_S, line)
         if isinstance(error, SlotBusy):
             self._say("standby", line)
-            raise Retry(random.uniform(0.5, 1.0), line)  # noqa: S311 - only spreads two standbys
+            raise Retry(_look_again_s(), line)
         if error.fault is Fault.TRANSIENT:
             self._failures += 1
             self._say("waiting", line)
@@ -239,6 +240,10 @@ class ReaderActor:
         if (state, detail) != (self._state, self._detail):
             self._state, self._detail = state, detail
             self._report(state, detail)
+
+
+def _look_again_s() -> float:
+    return random.uniform(0.5, 1.0)  # noqa: S311 - only spreads two standbys
 
 
 async def _heed(ctx: ActorContext, *scopes: trio.CancelScope) -> None:
