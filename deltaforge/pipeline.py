@@ -215,12 +215,14 @@ def _refusal(error: BaseException) -> Refused | None:
 
 
 def _failure(error: Exception) -> str:
+    """One line about what ended the pipeline."""
+    if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        return _failure(error.exceptions[0])
     if isinstance(error, DeltaforgeError) and error.fault is not Fault.BUG:
         return error.line()
+    text = error_text(error)
     if isinstance(error, RestartIntensityExceeded):
         # The supervisors on the way up each say the same; the innermost names the actor.
-        within = error.causes.exceptions[-1]
-        text = _failure(within) if isinstance(within, RestartIntensityExceeded) else str(error)
-    else:
-        text = error_text(error)
+        last = error.causes.exceptions[-1]
+        text = _failure(last) if isinstance(last, RestartIntensityExceeded) else str(error)
     return " ".join(text.split())
