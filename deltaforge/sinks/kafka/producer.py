@@ -141,7 +141,14 @@ class KafkaProducer:
     def _poll(self) -> None:
         producer = self._producer
         if producer is not None:
-            producer.poll(_POLL_S)
+            self._call_back(producer, _POLL_S)
+
+    def _call_back(self, producer: Producer, seconds: float) -> None:
+        try:
+            producer.poll(seconds)
+        except KafkaException as error:
+            # What is fatal, such as being fenced, confluent-kafka raises here and does not tell error_cb.
+            self._on_error(error.args[0])
 
     async def close(self) -> None:
         """Drop everything. An open transaction is left to the next `init` of the same id, which aborts it."""
@@ -153,7 +160,7 @@ class KafkaProducer:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge(blocking=False)
-            producer.poll(0)
+            self._call_back(producer, 0)
             # The destructor waits for librdkafka's threads: here, not on the event loop.
             del producer
 
@@ -190,7 +197,7 @@ class KafkaProducer:
         if took_s < _RETRY_SHARE * retry_backoff_s:
             return False
         # Log lines come through the same queue as callbacks: have those until now delivered.
-        await self._call(lambda p: p.poll(0))
+        await self._call(lambda p: self._call_back(p, 0))
         return took_s >= _LONG_COMMIT_S or self._lines.lost > lost
 
     async def abort(self) -> None:
@@ -208,12 +215,15 @@ class KafkaProducer:
             self.check()
             if trio.current_time() > deadline:
                 raise Doubt(self.last_error or TransientError("Kafka did not take the records in send_timeout_secs"))
-            await self._call(lambda p: p.flush(0.2))
+            try:
+                await self._call(lambda p: p.flush(0.2))
+            except KafkaException as error:
+                raise self._doubt(error, "flush records to Kafka") from None
         self.check()
 
     async def _until(self, doing: str, call: Callable[[Producer], object], deadline: float) -> None:
         """Repeat a resumable call while it only times out."""
-        while True:
+        while True:  # noqa: ASYNC913 - every call is a cancel point
             self.check()
             try:
                 await self._call(call)
