@@ -134,6 +134,9 @@ class CheckpointTopic:
             await self._cluster.thread(produce)
             while not outcome:
                 await self._cluster.thread(lambda: producer.poll(SLICE_S))
+        except ck.KafkaException as error:
+            # What is fatal for the client is raised by poll and comes in no report.
+            raise self._cluster.fault(error.args[0], f'write checkpoint topic "{self.name}"') from None
         finally:
             with trio.move_on_after(5, shield=True):
                 await self._cluster.thread(lambda: _discard(producer))

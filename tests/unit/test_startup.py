@@ -1,0 +1,116 @@
+"""The first start beside a rival: what it found at one look may be half of what the rival does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from deltaforge.model import Checkpoint, Lsn, Progress, SlotState, Stored
+from deltaforge.source.publication import PublicationReport
+from deltaforge.source.sql import Identity
+from deltaforge.startup import FirstStart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import trio.testing
+
+    from deltaforge.source.sql import ControlSession
+
+POINT = Lsn(0x50)
+NO_SLOT = SlotState(False, 0, Lsn(0), Lsn(0), "", POINT, "7001", "shop", 0)
+SLOT = SlotState(True, 4711, POINT, Lsn(0x48), "reserved", POINT, "7001", "shop", 0)
+BORN = Checkpoint("born", "7001", 1, "shop", "s", "p", "options", "rival", 0, Progress(flush_lsn=POINT))
+
+
+class Server:
+    """The control session's answers while a rival works: one slot state per look, the last one for ever."""
+
+    def __init__(self, *looks: SlotState) -> None:
+        self.looks = list(looks)
+
+    async def identify(self) -> Identity:
+        return Identity("7001", 1, "shop", "logical", 180001, "cdc", 60000)
+
+    check_server = identify
+
+    async def check_publication(self, patterns: Sequence[str]) -> PublicationReport:
+        return PublicationReport(tuple(patterns), ())
+
+    async def slot_state(self) -> SlotState:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+
+class Topic:
+    """A checkpoint topic that the rival has written to; `later` comes right after our first look."""
+
+    name = "_deltaforge.p.s"
+
+    def __init__(self, *records: Checkpoint, later: Sequence[Checkpoint] = ()) -> None:
+        self.records = {record.state: record for record in records}
+        self.later = list(later)
+        self.written: list[str] = []
+
+    async def peek(self) -> Stored:
+        found = Stored(**self.records)
+        self.records |= {record.state: record for record in self.later}
+        return found
+
+    async def ensure(self, like_topic: str | None) -> tuple[str, ...]:
+        return ()
+
+    async def write_first(self, record: Checkpoint) -> None:
+        self.written.append(record.state)
+        self.records[record.state] = record
+
+
+async def _no_topics(tables: Sequence[str]) -> str | None:
+    return None
+
+
+def _first_start(topic: Topic, made: list[Lsn | None]) -> FirstStart:
+    async def make_slot() -> Lsn | None:
+        return made.pop(0)
+
+    return FirstStart(
+        slot="s",
+        publication="p",
+        options="options",
+        instance="ours",
+        origins=[topic],
+        make_slot=make_slot,
+        prepare_topics=_no_topics,
+        patterns=["public.orders"],
+        adopt=Lsn(0),
+        accept_gap=Lsn(0),
+    )
+
+
+async def test_a_record_seen_before_its_slot_is_looked_at_once_more(autojump_clock: trio.testing.MockClock) -> None:
+    """Guards a refusal because the rival made the slot and wrote its record between our two questions."""
+    topic = Topic(BORN)
+
+    await _first_start(topic, []).prepare(cast("ControlSession", Server(NO_SLOT, SLOT)))
+
+    assert topic.written == []
+
+
+async def test_a_slot_that_a_rival_was_faster_to_make_is_adopted_at_its_first_position() -> None:
+    """Guards a first start that exits, or writes another position, because somebody else made the slot."""
+    topic = Topic()
+    beaten: list[Lsn | None] = [None]
+
+    await _first_start(topic, beaten).prepare(cast("ControlSession", Server(NO_SLOT, NO_SLOT, SLOT)))
+
+    assert topic.written == ["creating", "born"]
+    assert topic.records["born"].progress.flush_lsn == POINT
+
+
+async def test_a_record_that_a_rival_wrote_is_not_written_again() -> None:
+    """Guards two `born` records, of which the later one would hide what the first position promised."""
+    topic = Topic(msgspec.structs.replace(BORN, state="creating"), later=[BORN])
+
+    await _first_start(topic, []).prepare(cast("ControlSession", Server(SLOT)))
+
+    assert topic.written == []
