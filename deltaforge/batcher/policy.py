@@ -39,8 +39,8 @@ class BatchPolicy:
 
     @property
     def open(self) -> bool:
-        """Whether something waits to be sent."""
-        return bool(self._items)
+        """Whether something waits to be sent: items, or bytes without any that must not be held for long."""
+        return bool(self._items) or self._overhead > 0
 
     def follows(self, segment: Segment) -> bool:
         """Whether `segment` comes right after what was taken last."""
@@ -49,7 +49,8 @@ class BatchPolicy:
     def add(self, segment: Segment) -> Iterator[Batch]:
         """Take a segment; yield the batches it fills. What remains stays open."""
         self._expected = segment.end
-        # Bytes that belong to no item (BEGIN alone, keepalives) weigh in the budget until some batch carries them.
+        # Bytes that belong to no item (BEGIN alone, keepalives) weigh in the budget until a batch carries them, and it
+        # may be an empty one.
         self._overhead += segment.nbytes - sum(map(_weight, segment.items))
         for item in segment.items:
             yield from self._place(item)

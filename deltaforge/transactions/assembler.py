@@ -72,7 +72,6 @@ class Assembler:
         """
         items: list[Item] = []
         relations = iter(chunk.relations)
-        before = self._waiting_bytes()
         try:
             for message in chunk.messages:
                 if message[0] == _XLOG and message[_HEADER] in _ROWS and self._open is not None:
@@ -86,13 +85,12 @@ class Assembler:
             raise ProtocolViolation(f"a replication message is cut short ({type(error).__name__})") from None
         if self._open is not None and self._open.events:
             items.append(self._part(self._open, Lsn(0)))
+        elif self._open is not None:
+            # A BEGIN at the end of a chunk is given back with this segment: if it kept its room until its first row
+            # is there, a row larger than the whole budget would wait for it for ever.
+            self._open.nbytes = 0
         self._end = chunk.end
-        # A BEGIN at the end of a chunk weighs where its first row is: no item is heavier than what came until then.
-        nbytes = before + chunk.nbytes - self._waiting_bytes()
-        return Segment(chunk.epoch, chunk.prev, chunk.end, items, nbytes)
-
-    def _waiting_bytes(self) -> int:
-        return self._open.nbytes if self._open is not None else 0
+        return Segment(chunk.epoch, chunk.prev, chunk.end, items, chunk.nbytes)
 
     def _rare(self, message: bytes, relations: object, items: list[Item]) -> None:
         """Everything but a row of an open transaction."""

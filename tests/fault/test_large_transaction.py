@@ -8,6 +8,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import re
+import signal
 import time
 from dataclasses import dataclass
 from itertools import groupby
@@ -37,6 +38,7 @@ PARTITIONS = 12
 MOST_BYTES = 250 * 2**20
 SAME_MEMORY = 1.15
 STALLED_S = 120.0
+PAUSE_S = 3.0
 
 _TABLE = """create table orders(id bigint primary key, customer_id bigint not null, status text not null,
   total numeric(12,2) not null, note text, created_at timestamptz not null, updated_at timestamptz)"""
@@ -53,6 +55,8 @@ class Run:
     seconds: float
     peak: int
     """VmHWM of the process, bytes."""
+    epochs: int = 0
+    """Streams it took."""
 
     def __str__(self) -> str:
         speed = f"{self.seconds:6.1f} s, {self.rows / self.seconds:7.0f} rows/s"
@@ -60,19 +64,23 @@ class Run:
 
 
 @pytest.fixture
-def large_run(
-    kafka: KafkaCluster, database: Database, topic_prefix: str, tmp_path: Path
-) -> Iterator[Callable[[int], tuple[Run, str]]]:
-    """Runs one transaction of so many rows, between two small ones, through a process of its own."""
+def large_run(database: Database, topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., tuple[Run, str]]]:
+    """Runs one transaction of so many rows, between two small ones, through a process of its own.
+
+    Takes changes to the batch section, and what to do with the topic while the large one passes.
+    """
     products: list[Deltaforge] = []
 
-    def run(rows: int) -> tuple[Run, str]:
+    def run(
+        kafka: KafkaCluster, rows: int, during: Callable[[str], None] = lambda _: None, **batch: int
+    ) -> tuple[Run, str]:
         database.execute("drop publication if exists orders_pub; drop table if exists orders")
         database.execute(_TABLE)
         database.execute("create publication orders_pub for table orders")
         topic = create_topic(kafka.bootstrap(), f"{topic_prefix}.large{rows}", PARTITIONS)
         document = local(f"large-{topic_prefix}-{rows}", topic)
         document["spec"]["source"]["config"]["tables"] = ["public.orders"]
+        document["spec"]["batch"] |= batch
         file = write(tmp_path / f"{rows}.yaml", document)
         servers = {"POSTGRES_DSN": database.dsn(), "KAFKA_BROKERS": kafka.bootstrap()}
         products.append(Deltaforge(file, servers, name=f"large-{rows}"))
@@ -83,11 +91,12 @@ def large_run(
         _arrived(product, kafka, topic, FRAME_ROWS + PARTITIONS)
         database.execute(_ROWS, (FRAME_ROWS + 1, FRAME_ROWS + rows))
         began = time.monotonic()
+        during(topic)
         _arrived(product, kafka, topic, rows)
         done = Run(rows, time.monotonic() - began, 0)
         database.execute(_ROWS, (FRAME_ROWS + rows + 1, FRAME_ROWS + rows + FRAME_ROWS))
         _arrived(product, kafka, topic, rows + 2 * FRAME_ROWS + 3 * PARTITIONS)
-        done.peak = product.peak_rss()
+        done.peak, done.epochs = product.peak_rss(), product.pipeline(document["metadata"]["name"])["epoch"]
         assert product.term() == 0, product.tail()
         return done, topic
 
@@ -98,13 +107,13 @@ def large_run(
 
 @pytest.mark.slow
 def test_a_transaction_of_a_million_rows_is_one_kafka_transaction_in_constant_memory(
-    large_run: Callable[[int], tuple[Run, str]], kafka: KafkaCluster, capsys: pytest.CaptureFixture[str]
+    large_run: Callable[..., tuple[Run, str]], kafka: KafkaCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guards against a stage that collects a transaction, a split that nobody asked for, and rows lost in between."""
     faulthandler.cancel_dump_traceback_later()
     # WHEN a small and a large transaction pass, each through a process of its own
-    small, _ = large_run(SMALL_ROWS)
-    large, topic = large_run(ROWS)
+    small, _ = large_run(kafka, SMALL_ROWS)
+    large, topic = large_run(kafka, ROWS)
     with capsys.disabled():
         print(f"\n{small}\n{large}")
     # THEN every row is there once, in the order of the statement
@@ -112,9 +121,32 @@ def test_a_transaction_of_a_million_rows_is_one_kafka_transaction_in_constant_me
     # AND in every partition the large one lies between two markers, written by one producer in one epoch
     for number in range(PARTITIONS):
         _assert_one_transaction(dump_log(kafka, topic, number, deep=False))
+    assert large.epochs == 1
     # AND memory is bounded, and does not depend on the size of the transaction
     assert large.peak < MOST_BYTES
     assert large.peak < small.peak * SAME_MEMORY
+
+
+@pytest.mark.slow
+def test_a_large_transaction_never_waits_for_room_that_was_delivered_long_ago(
+    large_run: Callable[..., tuple[Run, str]], make_kafka: Callable[..., KafkaCluster]
+) -> None:
+    """Guards against a sink that waits for the next batch while the reader waits for the bytes of the last ones."""
+    faulthandler.cancel_dump_traceback_later()
+    kafka = make_kafka(1)
+    kafka.start()
+
+    def pause(topic: str) -> None:
+        while sum(end_offsets(kafka.bootstrap(), topic, "read_uncommitted").values()) < 2 * FRAME_ROWS:
+            time.sleep(0.05)
+        os.kill(kafka.node(1).pid, signal.SIGSTOP)
+        time.sleep(PAUSE_S)
+        os.kill(kafka.node(1).pid, signal.SIGCONT)
+
+    # WHEN nothing but the byte budget bounds what the Kafka client holds, and the broker pauses until it is used up
+    run, _ = large_run(kafka, SMALL_ROWS, pause, max_inflight=1000)
+    # THEN the transaction passes in the first stream
+    assert run.epochs == 1
 
 
 def _arrived(product: Deltaforge, kafka: KafkaCluster, topic: str, offsets: int) -> None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _IDLE_S, _IDLE_BYTES = 10.0, 16 * 1024 * 1024
 """An idle checkpoint confirms WAL that holds nothing for us: at most this often, or after so much WAL."""
 _SILENT_S = 30.0
+_DELIVERED_S = 0.01
 
 
 class LostOnTheWay(TransientError):
@@ -122,7 +123,9 @@ class Epoch:
         if self._writer.pending and self._settled.is_set():
             return trio.current_time()
         if self._group.open and not self._at_commit:
-            return self._last_item + _SILENT_S
+            # Deliveries make no event, and the reader may be waiting for the room they give back.
+            silent = self._last_item + _SILENT_S
+            return min(silent, trio.current_time() + _DELIVERED_S) if self._session.inflight else silent
         if self._idle_gain():
             return self._last_checkpoint + _IDLE_S
         return trio.current_time() + _IDLE_S
@@ -135,6 +138,10 @@ class Epoch:
 
     async def _tick(self) -> None:
         now = trio.current_time()
+        self._writer.release()
+        if self._session.inflight:
+            # Whoever waits for Kafka cannot blame the stream for its silence.
+            self._last_item = now
         await self._flush_pending()
         if self._group.open and not self._at_commit and now >= self._last_item + _SILENT_S:
             self._silent()
