@@ -293,8 +293,11 @@ def _choose_ports(nodes: int, listeners: Sequence[Listener]) -> list[NodePorts]:
 
 
 def _java_command(file: Path, jars: Sequence[Path], options: Sequence[str], program: Sequence[str]) -> list[str]:
-    """A command line that shows only the name of a file with the real one."""
-    words = [*options, "-cp", os.pathsep.join(map(str, jars)), *program]
+    """A command line that shows only the name of a file with the real one.
+
+    Java's temporary files stay beside it: a killed JVM leaves the libraries it has unpacked.
+    """
+    words = [f"-Djava.io.tmpdir={file.parent}", *options, "-cp", os.pathsep.join(map(str, jars)), *program]
     _write_private(file, "\n".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words))
     return [str(java()), f"@{file}"]
 
