@@ -37,7 +37,7 @@ from deltaforge.graph import Graph
 from deltaforge.logs import get_logger
 from deltaforge.runtime import Outcome
 from deltaforge.source.sql import ControlSession
-from deltaforge.views import pipeline_view
+from deltaforge.views import History, pipeline_view
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,6 +64,7 @@ class Pipeline:
         self._config, self._metrics, self._options = config, metrics, options
         self._graph: Graph | None = None
         self._supervisors: tuple[Supervisor, ...] = ()
+        self._history = History()
         self._ctx: ActorContext | None = None
         self._ended: tuple[PipelineState, str] | None = None
         self._state: PipelineState = "starting"
@@ -83,7 +84,7 @@ class Pipeline:
     def view(self) -> PipelineView:
         """A picture for the admin."""
         state, detail = self._now()
-        return pipeline_view(self._config, self._graph, self._supervisors, state, detail, self._since)
+        return pipeline_view(self._config, self._graph, self._supervisors, self._history, state, detail, self._since)
 
     async def run(self, ctx: ActorContext) -> None:
         """Work until stopped, refused or failed.
@@ -165,6 +166,7 @@ class Pipeline:
 
     def _heard(self, ctx: ActorContext, event: Event) -> None:
         actor = f"{event.supervisor}/{event.child}".removeprefix(f"{ctx.path}/")
+        self._history.heard(actor, event)
         if isinstance(event, ChildCrashed):
             self._metrics.restarted(actor)
         elif isinstance(event, ChildRetrying):
@@ -180,7 +182,8 @@ class Pipeline:
         state, detail = self._judge()
         if state != self._state:
             self._state, self._since = state, datetime.now(UTC)
-            log.info("state", pipeline=self.name, state=state, detail=detail)
+            tell = log.warning if state in ("blocked", "refused", "failed") else log.info
+            tell("state", pipeline=self.name, state=state, detail=detail)
         self._metrics.state(state)
         return state, detail
 

@@ -82,7 +82,9 @@ class ActorView(View, frozen=True):
     detail: Annotated[str, _doc("What the actor itself says it is doing; one line.")] = ""
     restarts: Annotated[int, _doc("Crashes answered with a restart since the process started.")] = 0
     retries: Annotated[int, _doc("Starts over that were no crash: a server away, or a wanted rewind.")] = 0
-    last_error: Annotated[str | None, _doc("The last crash or retry in one line; null = none so far.")] = None
+    last_error: Annotated[
+        str | None, _doc("The last crash in one line; without any, why it last started over; null = neither.")
+    ] = None
     waiting_for: Annotated[str | None, _doc("Which outside party it waits for just now; null = none.")] = None
     children: Annotated[tuple[ActorView, ...], _doc("The actors below a supervisor, in start order.")] = ()
 
@@ -205,8 +207,11 @@ class Status(Protocol):
 
 
 def judge_health(views: tuple[PipelineView, ...]) -> Health:
-    """Health of a process with these pipelines: failed when no pipeline is left that could work or wait."""
-    problems = tuple(_line(view) for view in views if view.state in ("blocked", "refused", "failed"))
+    """Health of a process with these pipelines: failed when no pipeline is left that could work or wait.
+
+    A start that does not get on, because a server is away, says so in its detail and is a problem too.
+    """
+    problems = tuple(_line(view) for view in views if view.state in ("blocked", "refused", "failed") or _is_stuck(view))
     ended = [view for view in views if view.state in ("refused", "failed")]
     return Health(ok=not views or len(ended) < len(views), problems=problems)
 
@@ -215,6 +220,10 @@ def judge_ready(views: tuple[PipelineView, ...]) -> Ready:
     """Readiness of a process with these pipelines. A standby is ready: it does what it is there for."""
     reasons = tuple(_line(view) for view in views if view.state not in ("running", "standby", "stopped"))
     return Ready(ok=bool(views) and not reasons, reasons=reasons if views else ("no pipeline has been started",))
+
+
+def _is_stuck(view: PipelineView) -> bool:
+    return view.state == "starting" and bool(view.detail)
 
 
 def _line(view: PipelineView) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from actors import ChildCrashed, ChildRetrying, error_text
 from deltaforge.config.secret import redact
 from deltaforge.model import Lsn
 from deltaforge.status import (
@@ -21,16 +23,41 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from actors import ChildStatistics, Supervisor
+    from actors import ChildStatistics, Event, Supervisor
     from deltaforge.config.schema import Pipeline as PipelineConfig
     from deltaforge.graph import Graph, SinkUnit
     from deltaforge.model import SlotState
+
+
+class History:
+    """What became of each actor since the process started; a supervisor forgets it when it is restarted itself."""
+
+    def __init__(self) -> None:
+        self.crashes: Counter[str] = Counter()
+        self.retries: Counter[str] = Counter()
+        self._reasons: dict[str, str] = {}
+
+    def heard(self, actor: str, event: Event) -> None:
+        """Note an event about `actor`, named by its path below the pipeline. A crash is not covered up by a retry."""
+        if isinstance(event, ChildCrashed):
+            self.crashes[actor] += 1
+            self._reasons[actor] = error_text(event.error)
+        elif isinstance(event, ChildRetrying):
+            self.retries[actor] += 1
+            if not self.crashes[actor]:
+                self._reasons[actor] = event.reason
+
+    def last_error(self, actor: str) -> str | None:
+        """The last crash, else why it last started over, else None."""
+        reason = self._reasons.get(actor)
+        return None if reason is None else redact(reason)
 
 
 def pipeline_view(
     config: PipelineConfig,
     graph: Graph | None,
     supervisors: Sequence[Supervisor],
+    history: History,
     state: PipelineState,
     detail: str,
     since: datetime,
@@ -58,7 +85,7 @@ def pipeline_view(
         ),
         lag=graph.monitor.lag,
         rates=graph.monitor.rates,
-        actors=_tree(graph, *supervisors),
+        actors=_tree(graph, history, *supervisors),
         channels=tuple(
             ChannelView(name=s.name, capacity=int(s.capacity), fill=s.buffered, peak=s.peak)
             for s in (channel.statistics() for channel in graph.channels())
@@ -73,24 +100,26 @@ def _lsn(lsn: Lsn) -> str | None:
     return str(lsn) if lsn else None
 
 
-def _tree(graph: Graph, supervisor: Supervisor, *beside: Supervisor) -> ActorView:
-    children = [_actor(graph, child) for child in supervisor.statistics().children]
-    children += [_tree(graph, other) for other in beside]
+def _tree(graph: Graph, history: History, supervisor: Supervisor, *beside: Supervisor) -> ActorView:
+    children = [_actor(graph, history, child, "") for child in supervisor.statistics().children]
+    for other in beside:
+        below = tuple(_actor(graph, history, child, f"{other.id}/") for child in other.statistics().children)
+        children.append(ActorView(id=other.id, kind="supervisor", state="running", children=below))
     return ActorView(id=supervisor.id, kind="supervisor", state="running", children=tuple(children))
 
 
-def _actor(graph: Graph, child: ChildStatistics) -> ActorView:
-    below = child.children
+def _actor(graph: Graph, history: History, child: ChildStatistics, above: str) -> ActorView:
+    below, path = child.children, f"{above}{child.id}"
     return ActorView(
         id=child.id,
         kind="worker" if below is None else "supervisor",
         state=child.state,
         detail=redact(graph.reports.get(child.id, ("", ""))[1]),
-        restarts=child.restarts,
-        retries=child.retries,
-        last_error=None if child.last_error is None else redact(child.last_error),
+        restarts=history.crashes[path],
+        retries=history.retries[path],
+        last_error=history.last_error(path),
         waiting_for=child.waiting_for,
-        children=tuple(_actor(graph, each) for each in below or ()),
+        children=tuple(_actor(graph, history, each, f"{path}/") for each in below or ()),
     )
 
 
