@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from deltaforge.admin.server import bind, url_of
 from deltaforge.config.load import LoadedPipeline, load_path
 from deltaforge.config.secret import register
 from deltaforge.errors import ConfigError
+from deltaforge.failpoints import failpoint
 from deltaforge.model import Lsn
 from deltaforge.process import CONFIGURATION, DONE, FAILED, Process, run_until_signalled
 from deltaforge.runtime import RunOptions
@@ -35,7 +37,12 @@ log = logs.get_logger("deltaforge.cli")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(_with_command(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        given = _with_command(list(sys.argv[1:] if arguments is None else arguments))
+    except ConfigError as error:
+        print(f"deltaforge: {error.line()}", file=sys.stderr)
+        return CONFIGURATION
+    options = _parser().parse_args(given)
     if token := os.environ.get(TOKEN_VARIABLE):
         register(token)
     logs.configure(options.log_format, options.log_level)
@@ -92,6 +99,7 @@ def serve(
     # Imported late: --version and validate need no drivers.
     from deltaforge.pipeline import Pipeline
 
+    failpoint("cli.serve")
     host, port = api_address
     guard = Guard(host, os.environ.get(TOKEN_VARIABLE))
     with bind(host, port) as sock:
@@ -164,6 +172,11 @@ def _with_command(arguments: list[str]) -> list[str]:
     """`FILE` and `--config FILE` mean `run FILE`."""
     if not arguments or arguments[0] in (*COMMANDS, "-h", "--help", "--version"):
         return arguments
+    first = arguments[0]
+    meant = get_close_matches(first.lstrip("-"), (*COMMANDS, "help", "version"), n=1, cutoff=0.7)
+    if meant and not Path(first).exists():
+        shown = f"--{meant[0]}" if meant[0] in ("help", "version") else meant[0]
+        raise ConfigError(f"there is no command and no file {first}", hint=f"did you mean {shown}?")
     return ["run", *arguments]
 
 
@@ -176,11 +189,12 @@ class _Version(argparse.Action):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="deltaforge",
+        usage="%(prog)s [run] FILE [OPTIONS] | validate FILE | demo | --version | COMMAND --help",
         description="Committed row changes from PostgreSQL into Kafka, exactly once.",
         epilog="Exit codes: 0 done, 1 bug or all pipelines failed, 2 configuration, 3 blocked when stopped, 4 refused.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="version and encoder, then end")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="FILE or COMMAND", prog="deltaforge")
     _add_run(commands.add_parser("run", help="run the pipelines of a file or directory (the default command)"))
     validate = commands.add_parser("validate", help="print every problem of a pipeline file")
     _add_file(validate)

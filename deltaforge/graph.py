@@ -346,9 +346,10 @@ class Graph:
         if said[0][1] == "standby":
             return "standby", said[0][2]
         for who, now, detail in said:
-            if now not in ("running", "detached"):
-                return "starting", f"{who} is {now}" + (f": {detail}" if detail else "")
-        return "running", ""
+            if now == "waiting":
+                return "starting", f"{who} is waiting: {detail}"
+        # A start that goes as it should needs no reason: whoever has one is taken for a problem.
+        return ("running", "") if all(now in ("running", "detached") for _, now, _ in said) else ("starting", "")
 
     async def aclose(self) -> None:
         """Let connections to checkpoint topics go."""

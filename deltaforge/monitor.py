@@ -128,12 +128,13 @@ class Monitor:
         worst_events, worst_bytes, worst_s = 0, 0 if wal is not None else None, 0.0
         for sink, look in self._sinks.items():
             events = max(now.epoch_events - look.durable_events, 0)
-            nbytes = max(wal - self._flushed(sink), 0) if wal is not None else None
+            flushed = self._flushed(sink)
+            # Before anything is durable the difference would be the whole address, not a distance.
+            nbytes = max(wal - flushed, 0) if wal is not None and flushed else None
             age_s = self._age_s(look.durable_events) if events else 0.0
             self._metrics.sink(sink).lag(events, nbytes=nbytes, seconds=age_s)
             worst_events, worst_s = max(worst_events, events), max(worst_s, age_s)
-            if nbytes is not None and worst_bytes is not None:
-                worst_bytes = max(worst_bytes, nbytes)
+            worst_bytes = None if nbytes is None or worst_bytes is None else max(worst_bytes, nbytes)
         self.lag = LagView(bytes=worst_bytes, seconds=round(worst_s, 3), events=worst_events)
         done = min((look.durable_events for look in self._sinks.values()), default=0)
         while self._waiting and self._waiting[0].epoch_events <= done:

@@ -6,6 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from deltaforge.config.secret import redact
 from deltaforge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ConfigProblems(ConfigError):
 
     def lines(self) -> list[str]:
         """One line for each problem: `file:line:column: where: message (hint)`."""
-        return [f"{self.path}:{problem.text()}" for problem in self.problems]
+        return [redact(f"{self.path}:{problem.text()}") for problem in self.problems]
 
 
 def showable(name: str) -> str:

@@ -137,7 +137,7 @@ class Walker:
             reason = later[key]
             self.problem(mark, path, reason if " " in reason and reason[:3] != "not" else f"{shown} is {reason}")
         elif len(self.problems) < MAX_PROBLEMS:
-            hint = nearest(key, known) or f"known here: {', '.join(sorted(known))}"
+            hint = nearest(key, known) or f"known here: {', '.join(sorted(set(known)))}"
             self.problem(mark, path, f"unknown key {shown}", hint)
 
     def _list(self, kind: inspect.VarTupleType, node: Node, where: str, extra: dict[str, Any]) -> object:

@@ -19,7 +19,7 @@ _WIDTH = 150
 
 def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
     """Create the topic, as kafka-topics.sh would. Raises KafkaException."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})  # a temporary would be gone before the answer
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})  # a temporary would be gone before the answer
     admin.create_topics([NewTopic(topic, partitions)])[topic].result(30)
 
 

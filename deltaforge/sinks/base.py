@@ -168,7 +168,7 @@ class SmallSink(ABC):
         with self._reactions():
             try:
                 await self.open()
-                self._report("waiting", "the replication stream")
+                self._report("starting", "waiting for the replication stream")
                 await self._work(ctx)
             finally:
                 self.close()

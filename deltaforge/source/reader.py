@@ -139,7 +139,7 @@ class ReaderActor:
     async def _one_epoch(self, ctx: ActorContext, opening: trio.CancelScope, reading: trio.CancelScope) -> None:
         connection = None
         await failpoint_async("reader.prepare")
-        with opening, ctx.waiting("postgres"):
+        with opening, ctx.waiting("PostgreSQL or Kafka"):
             if self._state == "standby":
                 await self._stand_by(ctx)
             await self._prepare(self._control)
@@ -162,7 +162,7 @@ class ReaderActor:
                 wal_sender_timeout_ms=identity.wal_sender_timeout_ms,
                 grace_s=self._grace_s,
             )
-            self._say("waiting", "the stream is open; waiting for the sinks")
+            self._say("starting", "the stream is open; the sinks make ready")
             await stream.run(reading, lease, self._opened)
 
     async def _open(self) -> tuple[ReplicationConnection, Callable[[SlotState], Lease]]:

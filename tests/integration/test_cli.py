@@ -166,6 +166,26 @@ def test_a_wrong_command_line_ends_with_2_and_a_line(arguments: list[str]) -> No
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("validat", "validate"), ("dmeo", "demo"), ("version", "--version")])
+def test_a_mistyped_command_is_not_taken_for_a_file(typed: str, meant: str) -> None:
+    """Guards against a message about a file, or about arguments, where a word was mistyped."""
+    done = _call(typed, str(EXAMPLE))
+
+    assert done.returncode == 2
+    assert done.stderr == f"deltaforge: there is no command and no file {typed} (did you mean {meant}?)\n"
+
+
+def test_a_secret_in_the_place_of_a_key_is_covered(tmp_path: Path) -> None:
+    """Guards against a password that a slip of the editor made a key, in a build log."""
+    file = tmp_path / "slip.yaml"
+    file.write_text(EXAMPLE.read_text().replace("slot:", "kafka-password-canary:"))
+
+    done = _call("validate", str(file))
+
+    assert done.returncode == 2
+    assert "unknown key '***'" in done.stdout
+
+
 def test_version_names_the_encoder() -> None:
     """Guards against not knowing whether the slow or the fast encoder runs."""
     done = _call("--version")

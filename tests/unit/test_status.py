@@ -68,6 +68,16 @@ def test_a_parked_pipeline_beside_a_working_one_degrades_health_only() -> None:
     assert judge_ready(views).word == "not ready"
 
 
+def test_a_start_that_waits_for_a_server_is_named_by_health() -> None:
+    """Guards against a process that calls itself ok while its database is away, and cries over every normal start."""
+    away = PipelineView(name="a", state="starting", detail="reader is waiting: connection refused")
+    fresh = PipelineView(name="b", state="starting")
+
+    assert judge_health((away, fresh)).word == "degraded"
+    assert judge_health((away, fresh)).problems == ("pipeline a is starting: reader is waiting: connection refused",)
+    assert judge_health((fresh,)).word == "ok"
+
+
 def test_a_process_without_pipelines_is_healthy_but_not_ready() -> None:
     """Guards against an all() over nothing."""
     assert judge_health(()).word == "ok"

@@ -176,7 +176,7 @@ class KafkaSinkActor:
     async def _open(self, ctx: ActorContext, lease: Lease, session: Session) -> Opened:
         """Producer, record, slot, guard: in this order."""
         w = self._w
-        self._report("waiting", "Kafka: opening the transactional producer")
+        self._report("starting", "opening the transactional producer")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._say_trouble, session)
             with ctx.waiting("Kafka"):

@@ -41,7 +41,7 @@ REQUEST_S = 15.0
 """How long one request may take before the brokers count as away."""
 
 HOPELESS_S = 5.0
-"""How long to wait on after a refused login: another broker of the cluster may still accept it."""
+"""How long to wait on after a refused login, or when no broker can be reached: one of the cluster may yet answer."""
 
 _EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -61,11 +61,12 @@ class Cluster:
     """
 
     def __init__(self, connection: Mapping[str, object]) -> None:
-        self.brokers = str(connection.get("bootstrap.servers", ""))
+        self.brokers = str(connection.get("metadata.broker.list") or connection.get("bootstrap.servers") or "")
         self._connection = dict(connection)
         self._limiter = trio.CapacityLimiter(1)
         self._admin: AdminClient | None = None
         self._complaint: ck.KafkaError | None = None
+        self._all_down = False
 
     # ---- questions
 
@@ -149,12 +150,13 @@ class Cluster:
             raise self.fault(error.args[0], "start a Kafka client") from None
 
     def begin(self) -> None:
-        """A new piece of work: forget what clients complained about before."""
-        self._complaint = None
+        """A new piece of work: forget what clients complained about before, unless it is not over."""
+        if not self._all_down:
+            self._complaint = None
 
     def silent(self, since: float, limit_s: float) -> bool:
-        """Whether to stop waiting for an answer: sooner when a client has complained of what only a person can mend."""
-        limit_s = min(limit_s, HOPELESS_S) if self._hopeless() else limit_s
+        """Whether to stop waiting for an answer: sooner when no broker can be reached, or none lets us in."""
+        limit_s = min(limit_s, HOPELESS_S) if self._all_down or self._hopeless() else limit_s
         return trio.current_time() - since > limit_s
 
     def fault(self, error: ck.KafkaError, doing: str, topic: str = "") -> DeltaforgeError:
@@ -168,7 +170,7 @@ class Cluster:
         """The typed error for an answer that did not come."""
         if self._complaint is not None:
             return faults.classify(self._complaint, doing=doing)
-        return TransientError(f"cannot {doing}: {why}")
+        return TransientError(f"cannot {doing}: {why}", hint=faults.AWAY)
 
     # ---- inside
 
@@ -198,11 +200,15 @@ class Cluster:
         while not await self.thread(lambda: _wait(admin, answers)):
             if self.silent(asked, 2 * REQUEST_S):
                 raise self.away(doing, "no answer")
+        self._all_down = False
         return {key: answer.result() for key, answer in answers.items()}
 
     def _complain(self, error: ck.KafkaError) -> None:
         """librdkafka's error callback, in whatever thread polls. What only a person can mend is kept longest."""
-        if not self._hopeless():
+        if error.name() == "_ALL_BROKERS_DOWN":
+            # Told once until one is up again; the complaint before it says more.
+            self._all_down = True
+        if not self._hopeless() and (self._complaint is None or error.name() != "_ALL_BROKERS_DOWN"):
             self._complaint = error
 
     def _hopeless(self) -> bool:

@@ -57,6 +57,7 @@ _POISON = {
 _CREDENTIALS = "correct the credentials or certificates in client_conf; deltaforge goes on by itself"
 _ACL = "grant the missing right on the broker; deltaforge goes on by itself"
 _BROKER = "change the broker's setting or the sink's client_conf"
+AWAY = "are the brokers up, and reachable at the addresses in `brokers`? deltaforge goes on by itself"
 
 _OPERATOR = {
     "_AUTHENTICATION": _CREDENTIALS,
@@ -78,6 +79,8 @@ _OPERATOR = {
     "_INVALID_ARG": "correct client_conf",
     "_UNSUPPORTED_FEATURE": "this build of librdkafka lacks what client_conf asks for",
 }
+
+_AWAY = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT"})
 
 _UNKNOWN_TOPIC = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID"})
 
@@ -110,7 +113,7 @@ def classify(error: KafkaErrorLike, *, doing: str, topic: str = "", brokers: str
         return OperatorError(text, hint=hint)
     if name in _UNKNOWN_TOPIC:
         return OperatorError(text, hint="create the topic; deltaforge goes on by itself")
-    return TransientError(text)
+    return TransientError(text, hint=AWAY if name in _AWAY else "")
 
 
 class MissingTopic(OperatorError):
