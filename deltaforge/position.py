@@ -323,4 +323,3 @@ def _sink_without_record(slot: SlotState) -> Refused:
         f"one Kafka sink has no checkpoint record while another one has; the slot stands at {slot.confirmed_flush}",
         hint="restore its checkpoint topic, or give the new sink a pipeline of its own",
     )
-

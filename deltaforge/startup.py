@@ -100,9 +100,7 @@ class FirstStart:
         while True:
             slot = await control.slot_state()
             stored = await self._peek()
-            step = first_start(
-                slot, stored, looked_twice=looked_twice, adopt=self._adopt, accept_gap=self._accept_gap
-            )
+            step = first_start(slot, stored, looked_twice=looked_twice, adopt=self._adopt, accept_gap=self._accept_gap)
             if step is Start.STREAM:
                 await self._judge_topics()
                 return

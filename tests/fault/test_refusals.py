@@ -1,4 +1,4 @@
-"""Where going on would lose or repeat data, deltaforge says so and moves nothing; a killed first start is gone on with.
+"""Where going on would lose or repeat data, deltaforge says so and moves nothing.
 
 Every pipeline of this file reads the same database into a topic of its own, so that one order shows in all of them.
 """
@@ -6,7 +6,6 @@ Every pipeline of this file reads the same database into a topic of its own, so 
 from __future__ import annotations
 
 import re
-import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from tests.support.orders import insert_orders, seen_orders, wait_for_orders, wa
 from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from deltaforge.embedded.kafka import KafkaCluster
     from deltaforge.embedded.postgres import PostgresServer
@@ -321,121 +320,3 @@ def seize(site: Site, pipeline: Pipeline, statement: str) -> None:
         return True
 
     wait_until(seized, f"{pipeline.slot} is free for a moment", lambda: None)
-
-
-# ---- the first start, killed
-
-BATCHES = (
-    (
-        "startup.before_topic",
-        "startup.before_creating",
-        "startup.after_creating",
-        "startup.before_slot",
-        "walsender.asked.create_replication_slot",
-        "startup.after_slot",
-    ),
-    (
-        "startup.before_born",
-        "startup.after_born",
-        "reader.before_start",
-        "walsender.asked.start_replication",
-        "kafka.before_init",
-        "kafka.after_init",
-    ),
-    # Reached with the first change only.
-    ("kafka.before_checkpoint", "kafka.after_checkpoint", "kafka.before_commit", "kafka.after_commit"),
-)
-"""Steps of a first start, in order; those of one batch are killed at the same time."""
-STEPS = [step for batch in BATCHES for step in batch]
-
-
-@dataclass
-class Killed:
-    """What became of a pipeline that was killed at one step of its first start."""
-
-    pipeline: Pipeline
-    code: int
-    expected: list[int]
-    """What was written while its slot existed."""
-    seen: list[int] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def killed(site: Site) -> dict[str, Killed]:
-    """Every step's pipeline killed there, then all of them started again in one process."""
-    made: dict[str, Killed] = {}
-    for number, batch in enumerate(BATCHES):
-        _kill(site, batch, 300 + 10 * number, made)
-    folder = made[STEPS[0]].pipeline.file.parent
-    product = site.process(folder, name="killed-again")
-    product.start()
-    product.wait_ready()
-    _write_to(site, made.values(), [399])
-    for one in made.values():
-        wait_for_orders(site.bootstrap, one.pipeline.topic, one.expected, lambda: alive(product))
-    assert product.term() == 0, product.tail()
-    for one in made.values():
-        one.seen = seen_orders(site.bootstrap, one.pipeline.topic)
-    return made
-
-
-def _kill(site: Site, steps: Sequence[str], number: int, made: dict[str, Killed]) -> None:
-    """Start these steps' pipelines, each in a process that dies at its step; then write what it must not miss."""
-    products = {}
-    for step in steps:
-        pipeline = site.pipeline(re.sub("[._]", "-", step), "killed")
-        armed = {"DELTAFORGE_FAILPOINTS": f"{step}=kill@1"}
-        products[step] = pipeline, site.process(pipeline.file, name=f"killed-{step}", extra=armed)
-        products[step][1].start()
-    first: list[int] = []
-    if steps is BATCHES[-1]:
-        for _, product in products.values():
-            product.wait_ready()
-        first = [number]
-        _write_to(site, made.values(), first)
-    for step, (pipeline, product) in products.items():
-        made[step] = Killed(pipeline, product.wait(), list(first))
-    _write_to(site, made.values(), [number + 1])
-
-
-def _write_to(site: Site, pipelines: Iterable[Killed], numbers: Sequence[int]) -> None:
-    """Write orders, and note them for every pipeline whose slot is there."""
-    for one in pipelines:
-        if site.slot(one.pipeline) is not None:
-            one.expected += numbers
-    insert_orders(site.database, numbers)
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_first_start_killed_at_any_step_is_gone_on_with(killed: dict[str, Killed], step: str) -> None:
-    """Guards a half-made first start that needs a person, or that forgets or repeats what came meanwhile."""
-    one = killed[step]
-    assert one.code == -signal.SIGKILL
-    assert one.seen == one.expected
-
-
-def test_a_slot_whose_creation_waits_for_an_old_transaction_is_waited_for_also_after_a_kill(site: Site) -> None:
-    """Guards a second slot, or a refusal, while the server still makes the first one for a process long dead."""
-    pipeline = site.pipeline("waiting", "waiting")
-    product = site.process(pipeline.file, name="waiting")
-    with site.database.connect() as old:
-        # GIVEN a transaction that is older than the slot, and a process killed while the server waits for its end
-        old.execute("begin")
-        old.execute("select pg_current_xact_id()")
-        product.start()
-        wait_until(lambda: site.slot(pipeline) is not None, "the slot is being made", lambda: alive(product))
-        product.kill9()
-        assert site.confirmed(pipeline) is None
-        # WHEN it is started again
-        product.start()
-        wait_until(
-            lambda: "is still being created" in product.text(), "it says what it waits for", lambda: alive(product)
-        )
-        assert product.ask("/ready")[0] == 503
-        # THEN it goes on by itself once the transaction has ended
-        old.execute("commit")
-    product.wait_ready()
-    insert_orders(site.database, [500])
-    wait_for_orders(site.bootstrap, pipeline.topic, [500], lambda: alive(product))
-    assert product.term() == 0, product.tail()
-    assert seen_orders(site.bootstrap, pipeline.topic) == [500]
