@@ -41,7 +41,8 @@ OLDEST_REPLY_S = 15.0
 LINES_A_SECOND = 20
 ROWS_PER_S = 1500.0
 NAME = "outage"
-STOP_S = 60.0
+STOP_S = 20.0
+"""Far above the two seconds in which we look at the server, far below the minute it would wait for us."""
 BACK_S = 120.0
 
 

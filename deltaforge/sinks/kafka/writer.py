@@ -26,6 +26,8 @@ _LIBRDKAFKA_OVERHEAD = 1.4
 """What a record weighs in librdkafka, over its key and value."""
 _FULL_S = 0.002
 _MARKS_S = 10.0
+_TURN_S = 0.005
+"""Nothing here waits while there is room: so long may records be handed over before others get a turn."""
 
 
 class Writer:
@@ -34,7 +36,7 @@ class Writer:
     def __init__(self, wiring: KafkaWiring, lease: Lease, session: Session, marks: Sequence[TopicMark]) -> None:
         self._w, self._lease, self._session = wiring, lease, session
         self._marks = {mark.topic: mark for mark in marks}
-        self._marked_at = trio.current_time()
+        self._marked_at = self._turned_at = trio.current_time()
         self._pending: list[Encoded] = []
         self._pending_bytes = self._unhanded = 0
 
@@ -74,6 +76,9 @@ class Writer:
           Doubt: a record was refused, or an earlier one failed.
           OperatorError: a topic is missing.
         """
+        if trio.current_time() - self._turned_at > _TURN_S:
+            await trio.lowlevel.checkpoint()
+            self._turned_at = trio.current_time()
         self._session.begin()
         await failpoint_async("kafka.before_produce")
         while self._session.inflight >= self._w.batching.max_inflight:
