@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.support.checker import judge
 from tests.support.databases import Database, create_database
@@ -76,6 +77,17 @@ class Site:
     def streams(self) -> int:
         """How many streams PostgreSQL serves just now."""
         return int(self.database.value("select count(*) from pg_stat_replication"))
+
+    def end_stream(self) -> None:
+        """Make PostgreSQL end our stream."""
+        self.database.execute(
+            "select pg_terminate_backend(pid) from pg_stat_replication where application_name = 'deltaforge'"
+        )
+
+    def fence(self) -> None:
+        """Take the transactional id away from the running producer, as a second one with its name would."""
+        name = f"deltaforge.{NAME}.orders-kafka"
+        Producer({"bootstrap.servers": self.kafka.bootstrap(), "transactional.id": name}).init_transactions(30)
 
     def wait_until_it_waits(self) -> None:
         """Block until the process has noticed that Kafka is away."""
@@ -211,12 +223,13 @@ def test_new_epochs_leave_no_threads_and_descriptors_behind(
     site = make_site()
     seen = []
     with Workload(site.database.dsn(), seed=13, rows_per_s=500) as load:
-        # WHEN one stream after another is ended by the server
+        # WHEN one epoch after another is ended by the server, or because Kafka fences the producer
         for number in range(23):
             epoch = site.product.pipeline(NAME)["epoch"]
-            site.database.execute(
-                "select pg_terminate_backend(pid) from pg_stat_replication where application_name = 'deltaforge'"
-            )
+            if number % 2:
+                site.fence()
+            else:
+                site.end_stream()
             wait_for_epoch(site.product, NAME, epoch + 1)
             if number >= 2:
                 seen.append(resources(site.product))
