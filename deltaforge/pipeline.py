@@ -111,28 +111,11 @@ class Pipeline:
         graph = self._graph = Graph(
             self._config, self._metrics, self._options, control, instance=secrets.token_hex(8), said=self._now
         )
-        spec = SupervisorSpec(Strategy.REST_FOR_ONE, intensity=_INTENSITY, period_s=_PERIOD_S)
 
         def heard(event: Event) -> None:
             self._heard(ctx, event)
 
-        sinks = Supervisor(
-            "sinks",
-            SupervisorSpec(intensity=_INTENSITY, period_s=_PERIOD_S),
-            [self._stage(unit.id, unit.actor.run, 3.0) for unit in graph.units],
-        )
-        flow = Supervisor(
-            self.name,
-            spec,
-            [
-                self._stage("checkpointer", graph.checkpointer.run, 1.0),
-                sinks.child_spec(sibling_shutdown_s=IMMEDIATE),
-                self._stage("batcher", graph.batcher.run, 0.5),
-                self._stage("assembler", graph.assembler.run, 0.5),
-                self._stage("reader", graph.reader.run, 3.0),
-            ],
-            on_event=heard,
-        )
+        flow = self._flow(graph, heard)
         monitor = self._stage("monitor", graph.monitor.run, IMMEDIATE)
         observer = Supervisor("observer", SupervisorSpec(intensity=None), [monitor], on_event=heard)
         self._supervisors = (flow, observer)
@@ -151,6 +134,26 @@ class Pipeline:
                 await graph.aclose()
         if failure is not None:
             raise failure
+
+    def _flow(self, graph: Graph, heard: Callable[[Event], None]) -> Supervisor:
+        """The supervisor of everything that data passes through, downstream first."""
+        sinks = Supervisor(
+            "sinks",
+            SupervisorSpec(intensity=_INTENSITY, period_s=_PERIOD_S),
+            [self._stage(unit.id, unit.actor.run, 3.0) for unit in graph.units],
+        )
+        return Supervisor(
+            self.name,
+            SupervisorSpec(Strategy.REST_FOR_ONE, intensity=_INTENSITY, period_s=_PERIOD_S),
+            [
+                self._stage("checkpointer", graph.checkpointer.run, 1.0),
+                sinks.child_spec(sibling_shutdown_s=IMMEDIATE),
+                self._stage("batcher", graph.batcher.run, 0.5),
+                self._stage("assembler", graph.assembler.run, 0.5),
+                self._stage("reader", graph.reader.run, 3.0),
+            ],
+            on_event=heard,
+        )
 
     def _stage(self, id: str, run: Callable[[ActorContext], Awaitable[None]], grace_s: float) -> ChildSpec:
         return ChildSpec(
