@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
+from tests.support.canaries import canary
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 # What deltaforge needs and no more; the password has every character that a URL must quote.
 CDC_USER = "cdc"
-CDC_PASSWORD = "cdc/s3cr3t@%:?#"
+CDC_PASSWORD = canary("PostgreSQL role", extra="/@%:?#")
 
 
 class Database:

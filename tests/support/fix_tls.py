@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from deltaforge.embedded.kafka_conf import TlsFiles
+from tests.support.canaries import canary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CLIENT_KEY_PASSWORD = "client-key-password"
+CLIENT_KEY_PASSWORD = canary("client key")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from deltaforge.embedded.kafka_conf import Listener
+from tests.support.canaries import canary
 from tests.support.fix_tls import CLIENT_KEY_PASSWORD
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.fix_tls import Certificates
 
 SCRAM_USER = "deltaforge"
-SCRAM_PASSWORD = "scram-canary-7Qx"
+SCRAM_PASSWORD = canary("Kafka user")
 
 
 def plain_conf(cluster: KafkaCluster) -> dict[str, Any]:
