@@ -1,9 +1,9 @@
 """Named places where a test may make this process die, raise or hang. Off unless DELTAFORGE_FAILPOINTS is set.
 
 DELTAFORGE_FAILPOINTS="name=action[@n],..."; actions: kill (SIGKILL to ourselves), raise, cancel (the actor is cancelled
-behind its supervisor's back), stall (sleep for ever, without a beat), block (the whole event loop stands still). `@n`:
-only at the n-th pass (1 = first); `@n+`: from the n-th pass on; without: every time. A name may come several times, and
-with the name of a pipeline before it (`orders:reader.loop`) for that pipeline alone.
+behind its supervisor's back), stall (sleep for ever, without a beat), slow (go on six seconds later), block (the whole
+event loop stands still). `@n`: only at the n-th pass (1 = first); `@n+`: from the n-th pass on; without: every time. A
+name may come several times, and with the name of a pipeline before it (`orders:reader.loop`) for that pipeline alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from actors import current_actor
 
 VARIABLE = "DELTAFORGE_FAILPOINTS"
 _FOR_EVER_S = 3600.0
+_SLOW_S = 6.0
 
 
 class FailpointHit(Exception):
@@ -37,7 +38,7 @@ def _parse(text: str) -> dict[str, _Armed]:
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, _, action = entry.partition("=")
         action, _, at = action.partition("@")
-        if action not in ("kill", "raise", "cancel", "stall", "block"):
+        if action not in ("kill", "raise", "cancel", "stall", "slow", "block"):
             raise ValueError(f"unknown failpoint action in {entry!r}")
         first = int(at.removesuffix("+") or 1)
         last = first if at.isdigit() else sys.maxsize - 1
@@ -62,7 +63,7 @@ def _due(name: str) -> str | None:
 
 
 def failpoint(name: str) -> None:
-    """A place in synchronous code; `cancel` and `stall` need `failpoint_async`."""
+    """A place in synchronous code; `cancel`, `stall` and `slow` need `failpoint_async`."""
     if _armed:
         _act(name, _due(name))
 
@@ -78,6 +79,8 @@ async def failpoint_async(name: str) -> None:
         await trio.lowlevel.checkpoint()
     if action == "stall":
         await trio.sleep_forever()
+    if action == "slow":
+        await trio.sleep(_SLOW_S)
 
 
 def _act(name: str, action: str | None) -> None:

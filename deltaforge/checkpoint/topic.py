@@ -19,6 +19,7 @@ from deltaforge.checkpoint import settings
 from deltaforge.checkpoint.record import encode
 from deltaforge.checkpoint.scan import Found, Newest, windows
 from deltaforge.errors import Fault, TransientError
+from deltaforge.failpoints import failpoint_async
 from deltaforge.model import Checkpoint, Stored, TopicMark
 from deltaforge.sinks.kafka import faults
 from deltaforge.sinks.kafka.cluster import SLICE_S, Cluster, Unreadable
@@ -186,6 +187,7 @@ class CheckpointTopic:
         consumer = await self._cluster.open(ck.Consumer, _READER)
         try:
             for start, stop in windows(low, end):
+                await failpoint_async("checkpoint.reading")
                 await self._window(consumer, newest, start, stop, wait_s)
                 if newest.close_window():
                     break

@@ -250,6 +250,7 @@ class Stream:
         await failpoint_async("reader.before_feedback")
         update = frames.status_update(written, flushed, time.time_ns() // 1000, reply=reply)
         await self._connection.send_copy_data(update)
+        await failpoint_async("reader.after_feedback")
         self._counters.confirmed = flushed or self._counters.confirmed
         self._counters.status_sent_at = trio.current_time()
 

@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from actors import beat_here
 from deltaforge.errors import DeltaforgeError, OperatorError, TransientError
+from deltaforge.failpoints import failpoint_async
 from deltaforge.sinks.kafka.faults import Reaction, classify, reaction
 from deltaforge.sinks.kafka.poison import describe_row
 
@@ -192,6 +193,7 @@ class KafkaProducer:
           Doubt: it failed, or nobody answered until `deadline` (Trio time).
         """
         started, lost = trio.current_time(), self._lines.lost
+        await failpoint_async("kafka.commit")
         await self._until("commit the Kafka transaction", lambda p: p.commit_transaction(_SLICE_S), deadline)
         took_s = trio.current_time() - started
         if took_s < _RETRY_SHARE * retry_backoff_s:

@@ -139,6 +139,7 @@ class Session:
 
         Raises Doubt, LeaseLost: only the second answer proves that nobody committed in between.
         """
+        await failpoint_async("kafka.before_rebuild")
         await check_lease(self._w.slot, self._lease)
         self._asked += 1
         old, wiring = self._ledger, self._w
@@ -146,9 +147,11 @@ class Session:
         if self._data is old:
             self._data = self._ledger
         await old.close()
+        await failpoint_async("kafka.during_rebuild")
         await self._start(self._ledger)
         await self._ledger.init()
         self._answered += 1
+        await failpoint_async("kafka.after_rebuild")
         await check_lease(self._w.slot, self._lease)
 
     async def abort(self) -> None:
