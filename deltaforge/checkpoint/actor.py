@@ -100,10 +100,9 @@ class CheckpointActor:
         while True:
             await self._holding.wait()
             while self._held:
-                due, confirm = self._held[0]
-                await trio.sleep_until(due)
-                self._held.popleft()
-                self._confirm(confirm)
+                await trio.sleep_until(self._held[0][0])
+                # Only now: a later confirmation of the same second has taken its place meanwhile.
+                self._confirm(self._held.popleft()[1])
             self._holding = trio.Event()
 
     def _confirm(self, confirm: Confirm) -> None:

@@ -182,6 +182,8 @@ class Epoch:
         passed = self._door.take(item)
         if isinstance(item, Watermark):
             return
+        if self._at_commit:
+            self._group.next_source()
         self._at_commit = item_flush(item) != 0
         self._taken += passed.skip + passed.events
         encoded = self._encode(item, passed.skip, passed.events, before)
@@ -269,6 +271,7 @@ class Epoch:
             slow = await self._session.settle(self._w.checkpoint.name, self._w.encode_record(record))
             self._writer.release()
             self._durable(progress, started, events, taken)
+            await failpoint_async("kafka.after_receipt")
             if slow and self._w.config.exactly_once:
                 await self._session.rebuild()
             await self._writer.renew_marks()

@@ -2,7 +2,8 @@
 
 A Kafka transaction costs a round trip or two, whatever it holds: idle streams want it small and at once, a backlog
 wants it large. So it ends at the first source COMMIT after one of: nothing more waits, `max_ms` since its first event,
-32 MiB of records. A source transaction stays in one Kafka transaction until a limit splits it.
+32 MiB of records. A source transaction stays in one Kafka transaction until it is itself above a limit: what was
+committed before it in the same Kafka transaction does not count, or small ones would be split in a backlog.
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ class Grouping:
         """No Kafka transaction is open."""
         self.started: float | None = None
         self.events = self.nbytes = 0
+        self.next_source()
+
+    def next_source(self) -> None:
+        """What comes next belongs to another source transaction."""
+        self._source_events = self._source_bytes = 0
 
     @property
     def open(self) -> bool:
@@ -56,6 +62,8 @@ class Grouping:
             self.started = now
         self.events += events
         self.nbytes += nbytes
+        self._source_events += events
+        self._source_bytes += nbytes
 
     def end(self, *, at_commit: bool, more_waits: bool, now: float) -> End:
         """Decide after an item. `at_commit`: it ended a source transaction (or was a logical message)."""
@@ -69,7 +77,7 @@ class Grouping:
             return End.NO
         too_large = (
             age >= self.max_tx_s
-            or (limits.max_tx_events is not None and self.events >= limits.max_tx_events)
-            or (limits.max_tx_bytes is not None and self.nbytes >= limits.max_tx_bytes)
+            or (limits.max_tx_events is not None and self._source_events > limits.max_tx_events)
+            or (limits.max_tx_bytes is not None and self._source_bytes > limits.max_tx_bytes)
         )
         return End.SPLIT if too_large else End.NO

@@ -19,7 +19,7 @@ class Rig:
     epoch: Cell[int] = field(default_factory=lambda: Cell(1))
     flush: Cell[Confirm] = field(default_factory=lambda: Cell(Confirm(0, Lsn(0))))
 
-    def actor(self) -> CheckpointActor:
+    def actor(self, hold_s: float = 0.0) -> CheckpointActor:
         return CheckpointActor(
             mode="all",
             quorum=None,
@@ -27,6 +27,7 @@ class Rig:
             required={"a": True, "b": True},
             epoch=self.epoch,
             flush=self.flush,
+            hold_s=hold_s,
         )
 
     def say(self, sink: str, lsn: int, epoch: int = 1) -> None:
@@ -94,15 +95,7 @@ async def test_a_held_confirmation_comes_that_much_later(
     rig: Rig, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Guards slot_lag_seconds: WAL that a Kafka without its newest records would need again."""
-    actor = CheckpointActor(
-        mode="all",
-        quorum=None,
-        receipts=rig.receipts,
-        required={"a": True, "b": True},
-        epoch=rig.epoch,
-        flush=rig.flush,
-        hold_s=30,
-    )
+    actor = rig.actor(hold_s=30)
     nursery.start_soon(actor.run, ActorContext("checkpointer"))
     rig.say("a", 10)
     rig.say("b", 10)
@@ -113,4 +106,18 @@ async def test_a_held_confirmation_comes_that_much_later(
     await trio.sleep(3)
     assert rig.flush.value == Confirm(1, Lsn(10))
     await trio.sleep(30)
+    assert rig.flush.value == Confirm(1, Lsn(20))
+
+
+async def test_the_last_of_several_held_confirmations_is_passed_on(
+    rig: Rig, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards slot_lag_seconds on a stream that falls quiet: its last transactions would hold their WAL for ever."""
+    nursery.start_soon(rig.actor(hold_s=30).run, ActorContext("checkpointer"))
+    for lsn in (10, 20):
+        # Within one second, but not at its very beginning.
+        await trio.sleep(0.1)
+        rig.say("a", lsn)
+        rig.say("b", lsn)
+    await trio.sleep(60)
     assert rig.flush.value == Confirm(1, Lsn(20))

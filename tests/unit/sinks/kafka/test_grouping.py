@@ -45,10 +45,26 @@ def test_a_full_transaction_ends_at_the_next_commit() -> None:
     assert group.end(at_commit=False, more_waits=True, now=100.0) is End.NO
 
 
-@pytest.mark.parametrize(("events", "nbytes"), [(1000, 1), (1, 50_000)])
+@pytest.mark.parametrize(("events", "nbytes"), [(1001, 1), (1, 50_001)])
 def test_a_source_transaction_above_its_limits_is_split(events: int, nbytes: int) -> None:
     """Guards against one source transaction that outlives transaction.timeout.ms."""
     assert grouping(events, nbytes).end(at_commit=False, more_waits=True, now=100.0) is End.SPLIT
+
+
+def test_a_source_transaction_at_its_limits_is_not_split() -> None:
+    """Guards against a refusal of just what the operator allowed, only because its COMMIT came in the next chunk."""
+    assert grouping(1000, 50_000).end(at_commit=False, more_waits=True, now=100.0) is End.NO
+
+
+def test_what_was_committed_before_does_not_count_against_a_source_transaction() -> None:
+    """Guards small transactions in a backlog: `on_large_tx: halt` would refuse one that is far below the limits."""
+    group = grouping(990, 49_000)
+    assert group.end(at_commit=True, more_waits=True, now=100.0) is End.NO
+    group.next_source()
+    group.add(20, 2000, 100.0)
+    assert group.end(at_commit=False, more_waits=True, now=100.0) is End.NO
+    group.add(981, 1, 100.0)
+    assert group.end(at_commit=False, more_waits=True, now=100.0) is End.SPLIT
 
 
 def test_without_respect_for_source_transactions_any_event_may_end_it() -> None:
