@@ -270,7 +270,7 @@ def first_start(
     if slot.exists:
         if len(begun) == len(stored):
             return Start.STREAM
-        if all(s.newest for s in stored):
+        if all(s.newest for s in stored) and any(s.born for s in stored):
             return Start.COPY_BORN
         return _again(looked_twice, _sink_without_record(slot))
     flush = min(s.newest.progress.flush_lsn for s in begun if s.newest)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from deltaforge.errors import DeltaforgeError, Refused, TransientError
@@ -61,6 +62,7 @@ class Epoch:
         batching = wiring.batching
         self._w, self._lease, self._session, self._nursery, self._memory = wiring, lease, session, nursery, memory
         self._door = Door(lease, opened.progress)
+        self._door.committed(msgspec.structs.replace(opened.progress, flush_lsn=opened.recorded_flush))
         self._split_lsn = _half_delivered(opened.progress)
         self._seq = opened.seq
         self._writer = Writer(wiring, lease, session, opened.marks)

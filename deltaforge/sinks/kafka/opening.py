@@ -48,6 +48,8 @@ class Opened(msgspec.Struct, frozen=True):
     """The result: where to go on, and what the data topics looked like."""
 
     progress: Progress
+    recorded_flush: Lsn
+    """flush_lsn as the record has it: below `progress` when a gap was accepted, which is not durable yet."""
     seq: int
     marks: tuple[TopicMark, ...]
     warnings: tuple[str, ...] = ()
@@ -99,7 +101,7 @@ async def go_on_from(
         ) from None
     marks, warnings = compare_topics(record.topics, found)
     new = await checkpoint.topic_marks(tuple(topic for topic in expected_topics if topic not in known))
-    return Opened(progress, record.seq, (*marks, *new), warnings)
+    return Opened(progress, record.progress.flush_lsn, record.seq, (*marks, *new), warnings)
 
 
 def _same_options(record: Checkpoint, identity: Identity) -> None:
