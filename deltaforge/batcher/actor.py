@@ -27,6 +27,10 @@ class Outbox(Protocol):
     inbox: Mailbox[Lease | Batch]
     attached: bool
 
+    def detach_if_dispensable(self, why: str) -> bool:
+        """Detach the sink unless it is needed; says whether it is detached now."""
+        ...
+
 
 class BatcherActor:
     """Cut each epoch's stream into batches and give every sink the same ones.
@@ -84,11 +88,7 @@ class BatcherActor:
         return await self._inbox.receive()
 
     def _has_room(self) -> bool:
-        for outbox in self._outboxes:
-            fill = outbox.inbox.statistics()
-            if outbox.attached and fill.buffered >= fill.capacity:
-                return False
-        return True
+        return not any(outbox.attached and _full(outbox) for outbox in self._outboxes)
 
     async def _lease(self, lease: Lease) -> None:
         if lease.epoch <= self._rewind.value:
@@ -109,5 +109,10 @@ class BatcherActor:
 
     async def _send(self, item: Lease | Batch) -> None:
         for outbox in self._outboxes:
-            if outbox.attached:
+            if outbox.attached and not (_full(outbox) and outbox.detach_if_dispensable("its inbox is full of batches")):
                 await outbox.inbox.send(item)
+
+
+def _full(outbox: Outbox) -> bool:
+    fill = outbox.inbox.statistics()
+    return fill.buffered >= fill.capacity
