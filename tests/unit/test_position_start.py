@@ -108,7 +108,6 @@ DECISIONS = [
     (SLOT, (CREATING,), Start.ADOPT),
     (SLOT, (CREATING, CREATING), Start.ADOPT),
     (SLOT, (BORN, CREATING), Start.COPY_BORN),
-    (SLOT, (RUNNING, CREATING), Start.COPY_BORN),
     (SLOT, (BORN,), Start.STREAM),
     (SLOT, (RUNNING, BORN), Start.STREAM),
 ]
@@ -117,6 +116,7 @@ REFUSALS = [
     (SLOT, (NOTHING,), "no checkpoint record", "--adopt-slot=0/48"),
     (SLOT, (CREATING, NOTHING), "no checkpoint record", "--adopt-slot=0/48"),
     (SLOT, (RUNNING, NOTHING), "one Kafka sink has no checkpoint record", "restore"),
+    (SLOT, (RUNNING, CREATING), "one Kafka sink has no checkpoint record", "restore"),
     (NO_SLOT, (BORN,), "slot does not exist", "--accept-gap=0/50"),
     (NO_SLOT, (RUNNING,), "slot does not exist", "--accept-gap=0/50"),
     (NO_SLOT, (RUNNING, CREATING), "slot does not exist", "--accept-gap=0/50"),
