@@ -23,6 +23,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PIPELINE = ("pipeline", "tenant")
 _SINK = ("pipeline", "sink", "tenant")
 
+_ERRORS = ("TransientError", "OperatorError")
+"""Kinds that exist from the start, at zero, so that an alert sees the first one."""
 _LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
@@ -91,6 +93,8 @@ class SinkMetrics:
         self._latency = SEND_LATENCY.labels(*self._labels)
         self._commits = COMMITS.labels(*self._labels)
         self._aborts = ABORTS.labels(*self._labels)
+        for kind in _ERRORS:
+            SINK_ERRORS.labels(*self._labels, kind)
         self._lag_events = LAG_EVENTS.labels(*self._labels)
         self._lag_bytes = LAG_BYTES.labels(*self._labels)
         self._lag_seconds = LAG_SECONDS.labels(*self._labels)
