@@ -185,10 +185,12 @@ def guard(record: Checkpoint, lease: Lease, slot: SlotState, accept_gap: Lsn = N
             hint="it was restored or failed over to an older state; see docs/howto/recover.md",
         )
     _timeline(record, lease, Lsn(reached))
-    if slot.confirmed_flush > progress.flush_lsn:
+    # Where the stream began counts. What moved the slot since is our own confirmation, by the word of the sinks that
+    # the policy waits for; a sink that opens late has all of it waiting.
+    if lease.confirmed_flush > progress.flush_lsn:
         if accept_gap and accept_gap == progress.flush_lsn:
-            return msgspec.structs.replace(progress, flush_lsn=slot.confirmed_flush)
-        raise gap(progress.flush_lsn, slot.confirmed_flush, lease.slot)
+            return msgspec.structs.replace(progress, flush_lsn=lease.confirmed_flush)
+        raise gap(progress.flush_lsn, lease.confirmed_flush, lease.slot)
     return progress
 
 

@@ -29,7 +29,7 @@ replace = msgspec.structs.replace
 def test_a_fitting_record_is_gone_on_from() -> None:
     """The plain case: same server, slot at or below what is durable."""
     assert guard(RECORD, LEASE, SLOT) == PROGRESS
-    assert guard(RECORD, LEASE, replace(SLOT, confirmed_flush=Lsn(0x50))) == PROGRESS
+    assert guard(RECORD, replace(LEASE, confirmed_flush=Lsn(0x50)), SLOT) == PROGRESS
 
 
 @pytest.mark.parametrize(
@@ -45,16 +45,21 @@ def test_a_record_of_another_source_is_refused(field: str, words: str) -> None:
 def test_a_slot_past_the_record_is_a_gap_named_with_its_range_and_its_flag() -> None:
     """Guards a slot advanced by hand or made again: what lies between is lost."""
     with pytest.raises(Refused, match="between 0/50 and 0/51") as refused:
-        guard(RECORD, LEASE, replace(SLOT, confirmed_flush=Lsn(0x51)))
+        guard(RECORD, replace(LEASE, confirmed_flush=Lsn(0x51)), SLOT)
     assert "--accept-gap=0/50" in refused.value.hint
 
 
 def test_the_gap_flag_is_good_for_exactly_its_position() -> None:
     """Guards a flag forgotten in a manifest: it must not disarm the next gap."""
-    ahead = replace(SLOT, confirmed_flush=Lsn(0x58))
-    assert guard(RECORD, LEASE, ahead, Lsn(0x50)).flush_lsn == 0x58
+    ahead = replace(LEASE, confirmed_flush=Lsn(0x58))
+    assert guard(RECORD, ahead, SLOT, Lsn(0x50)).flush_lsn == 0x58
     with pytest.raises(Refused):
-        guard(RECORD, LEASE, ahead, Lsn(0x58))
+        guard(RECORD, ahead, SLOT, Lsn(0x58))
+
+
+def test_what_others_confirmed_on_this_very_stream_is_no_gap() -> None:
+    """Guards an optional sink that opens late: what the slot has passed since the stream began waits in its inbox."""
+    assert guard(RECORD, LEASE, replace(SLOT, confirmed_flush=Lsn(0x58))) == PROGRESS
 
 
 @pytest.mark.parametrize("end", [0x3F, 0x4F])
