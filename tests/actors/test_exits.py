@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from actors import Escalate, ExitKind, Retry, Shutdown, SpecError, error_text
+from actors import (
+    Escalate,
+    ExitKind,
+    RestartIntensityExceeded,
+    Retry,
+    Shutdown,
+    SpecError,
+    StartFailed,
+    error_text,
+)
 from actors.exits import classify, find_escalate
 
 CRASH = ValueError("bad")
@@ -64,3 +73,11 @@ def test_an_error_shows_as_type_and_message_of_what_matters() -> None:
     assert error_text(KeyError()) == "KeyError"
     assert error_text(Retry()) == "Retry: asked to be started again"
     assert error_text(group(CRASH, CRASH)).startswith("ExceptionGroup: nursery")
+
+
+def test_giving_up_names_the_real_failure() -> None:
+    """Guards against a last line that says `1 sub-exception`: an actor with a nursery fails in groups."""
+    exceeded = RestartIntensityExceeded("app/a", group(CRASH, group(group(KeyError("x")))), "failed twice")
+
+    assert str(exceeded) == "app/a: failed twice; last failure: KeyError: 'x'"
+    assert str(StartFailed("app/a", group(CRASH))) == "app/a did not start: ValueError: bad"

@@ -8,7 +8,9 @@ import pytest
 import trio
 import trio.testing
 
-from actors import ActorContext, Cell
+from actors import ActorContext, Cell, ChildSpec, Stalled, Supervisor, SupervisorSpec
+from actors.testing import EventRecorder
+from deltaforge.checkpoint import actor as module
 from deltaforge.checkpoint.actor import CheckpointActor
 from deltaforge.model import NOWHERE, Confirm, Lsn, Receipt
 
@@ -121,3 +123,29 @@ async def test_the_last_of_several_held_confirmations_is_passed_on(
         rig.say("b", lsn)
     await trio.sleep(60)
     assert rig.flush.value == Confirm(1, Lsn(20))
+
+
+async def test_a_hang_is_noticed_although_its_listeners_always_wait(
+    rig: Rig, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a slot that is never confirmed again, by an actor that looks as if it waited for news."""
+    hangs = iter([trio.sleep_forever])
+
+    async def hang_once(name: str) -> None:
+        await next(hangs, trio.lowlevel.checkpoint)()
+
+    monkeypatch.setattr(module, "failpoint_async", hang_once)
+    recorder = EventRecorder()
+    child = ChildSpec("checkpointer", rig.actor().run, stall_after_s=30.0)
+    supervisor = Supervisor("root", SupervisorSpec(), [child], on_event=recorder)
+    nursery.start_soon(supervisor.run)
+    await trio.testing.wait_all_tasks_blocked()
+
+    # GIVEN news that the hanging actor does not look at
+    rig.say("a", 20)
+    rig.say("b", 20)
+    with trio.fail_after(600):
+        await recorder.wait_for(Stalled)
+        # THEN it is started again, and finds them
+        await rig.flush.wait(lambda confirm: confirm.lsn == 20)
+    supervisor.stop()
