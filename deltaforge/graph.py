@@ -324,10 +324,14 @@ class Graph:
         def spared() -> bool:
             if policy.mode != "quorum":
                 return not self.needs(unit) and any(self.needs(other) for other in self.units)
-            others = sum(other.attachment.attached for other in self.units if other is not unit)
+            others = sum(self._takes_part(other) for other in self.units if other is not unit)
             return others >= (policy.quorum or 1)
 
         return spared
+
+    def _takes_part(self, unit: SinkUnit) -> bool:
+        """Whether a sink makes anything durable: neither left behind by us, nor parked by its own guard."""
+        return unit.attachment.attached and self.reports.get(unit.id, ("", ""))[0] != "detached"
 
     def _reporter(self, who: str) -> Callable[[str, str], None]:
         def report(state: str, detail: str) -> None:
