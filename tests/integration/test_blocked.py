@@ -96,6 +96,8 @@ def scene(postgres: PostgresServer, kafka: KafkaCluster, tmp_path_factory: pytes
         scene.situate("no-topics-at-least-once", exactly_once=False)
         scene.situate("creates-topics", create_topics=CREATE)
         scene.situate("too-many-topics", create_topics=TOO_MANY)
+        unreadable = {"security.protocol": "SSL", "ssl.ca.location": str(scene.directory / "ca.pem")}
+        scene.situate("no-authority", client_conf=unreadable)
         _on_late_servers(scene)
         scene.start()
         scene.at_start["postgres"] = scene.told("postgres-late", "starting", "cannot connect")
@@ -179,6 +181,16 @@ def test_a_topic_that_cannot_be_created_is_the_operators_to_mend(scene: Blocked)
     create_topic(scene.kafka.bootstrap(), topic)
 
     scene.runs("too-many-topics")
+
+
+def test_a_file_of_client_conf_that_is_not_there_is_named(scene: Blocked) -> None:
+    """Guards against OpenSSL's words, which name neither the file nor what is wrong with it."""
+    file = scene.directory / "ca.pem"
+    scene.told("no-authority", "blocked", "No such file").says(f"cannot read {file} (ssl.ca.location)")
+
+    file.write_text("no certificate")
+
+    scene.told("no-authority", "blocked", "ssl.ca.location failed")
 
 
 def test_servers_that_are_down_at_the_start_are_named_and_waited_for(scene: Blocked) -> None:

@@ -9,9 +9,11 @@ is kept and explains the timeout.
 
 from __future__ import annotations
 
+import errno
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import confluent_kafka as ck
@@ -23,7 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     OffsetSpec,
 )
 
-from deltaforge.errors import DeltaforgeError, Fault, TransientError
+from deltaforge.errors import DeltaforgeError, Fault, OperatorError, TransientError
 from deltaforge.sinks.kafka import faults
 
 if TYPE_CHECKING:
@@ -147,7 +149,7 @@ class Cluster:
         try:
             return await self.thread(lambda: make(properties))
         except ck.KafkaException as error:
-            raise self.fault(error.args[0], "start a Kafka client") from None
+            raise _unreadable_file(properties) or self.fault(error.args[0], "start a Kafka client") from None
 
     def begin(self) -> None:
         """A new piece of work: forget what clients complained about before, unless it is not over."""
@@ -214,6 +216,20 @@ class Cluster:
     def _hopeless(self) -> bool:
         complaint = self._complaint
         return complaint is not None and faults.classify(complaint, doing="").fault is not Fault.TRANSIENT
+
+
+def _unreadable_file(properties: Mapping[str, object]) -> OperatorError | None:
+    """The first file that the client's properties name and nobody can read: OpenSSL's words do not say which."""
+    for key, path in properties.items():
+        if key.startswith("ssl.") and key.endswith(".location") and path != "probe":
+            try:
+                with Path(str(path)).open("rb"):
+                    pass
+            except OSError as error:
+                # A directory of certificates is fine.
+                if error.errno != errno.EISDIR:
+                    return OperatorError(f"cannot read {path} ({key}): {error.strerror}", hint=faults.FILE)
+    return None
 
 
 def _wait(admin: AdminClient, answers: Mapping[Any, Future[Any]]) -> bool:

@@ -57,6 +57,7 @@ _POISON = {
 _CREDENTIALS = "correct the credentials or certificates in client_conf; deltaforge goes on by itself"
 _ACL = "grant the missing right on the broker; deltaforge goes on by itself"
 _BROKER = "change the broker's setting or the sink's client_conf"
+FILE = "put the file there, readable for this process, or correct client_conf; deltaforge goes on by itself"
 AWAY = "are the brokers up, and reachable at the addresses in `brokers`? deltaforge goes on by itself"
 
 _OPERATOR = {
