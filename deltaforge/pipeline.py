@@ -12,6 +12,7 @@ comes back with the next epoch.
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
 
 log = get_logger("pipeline")
 
-_INTENSITY, _PERIOD_S = 5, 60.0
+_SINKS = SupervisorSpec(intensity=5, period_s=60.0, max_consecutive=10)
+_FLOW = replace(_SINKS, strategy=Strategy.REST_FOR_ONE)
+"""Slow crashes never meet in one window; ten in a row without a stable minute are too many all the same."""
 _ALIVE = ("starting", "running", "waiting", "stopping")
 _LOOK_S = 0.05
 _BACKOFF = Backoff(base_s=0.1, cap_s=2.0)
@@ -139,12 +142,12 @@ class Pipeline:
         """The supervisor of everything that data passes through, downstream first."""
         sinks = Supervisor(
             "sinks",
-            SupervisorSpec(intensity=_INTENSITY, period_s=_PERIOD_S),
+            _SINKS,
             [self._stage(unit.id, unit.actor.run, 3.0) for unit in graph.units],
         )
         return Supervisor(
             self.name,
-            SupervisorSpec(Strategy.REST_FOR_ONE, intensity=_INTENSITY, period_s=_PERIOD_S),
+            _FLOW,
             [
                 self._stage("checkpointer", graph.checkpointer.run, 1.0),
                 sinks.child_spec(sibling_shutdown_s=IMMEDIATE),
