@@ -70,29 +70,11 @@ class Plan:
 
     def row(self, fields: Sequence[Field]) -> str:
         """The JSON object of one row. Raises one of CONVERSION_ERRORS."""
-        out = []
-        for column in self.columns:
-            field = fields[column.index]
-            if field is None:
-                out.append(column.label + column.null)
-            elif field is UNSENT:
-                out.append(column.label + column.rendering.unavailable)
-            else:
-                out.append(column.label + column.rendering.convert(field))
-        return f"{{{','.join(out)}}}"
+        return f"{{{','.join(_members(self.columns, fields))}}}"
 
     def key(self, fields: Sequence[Field]) -> str | None:
         """The inside of the key object, without braces and identifier; None for a table without a key."""
-        out = []
-        for column in self.key_columns:
-            field = fields[column.index]
-            if field is None:
-                out.append(column.label + column.null)
-            elif field is UNSENT:
-                out.append(column.label + column.rendering.unavailable)
-            else:
-                out.append(column.label + column.rendering.convert(field))
-        return ",".join(out) if out else None
+        return ",".join(_members(self.key_columns, fields)) or None
 
     def blame(self, fields: Sequence[Field], lsn: Lsn) -> OperatorError | None:
         """Find the value that cannot be written and say where it is, without saying what it is."""
@@ -112,3 +94,17 @@ class Plan:
                     "column out of the publication for this change, and keep such values out with a CHECK constraint",
                 )
         return None
+
+
+def _members(columns: Sequence[PlanColumn], fields: Sequence[Field]) -> list[str]:
+    """`"name":value` of each column. Raises one of CONVERSION_ERRORS."""
+    out = []
+    for column in columns:
+        field = fields[column.index]
+        if field is None:
+            out.append(column.label + column.null)
+        elif field is UNSENT:
+            out.append(column.label + column.rendering.unavailable)
+        else:
+            out.append(column.label + column.rendering.convert(field))
+    return out
