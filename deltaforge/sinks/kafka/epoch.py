@@ -76,6 +76,8 @@ class Epoch:
                 min(limit_s, memory.max_tx_s or limit_s),
             )
         )
+        # A transaction must not expire in Kafka before anybody finds the stream silent.
+        self._silent_s = min(_SILENT_S, wiring.transaction_timeout_s / 2)
         self._settled = trio.Event()
         self._settled.set()
         self._failure: DeltaforgeError | None = None
@@ -109,8 +111,9 @@ class Epoch:
             if item is None:
                 await self._tick()
             elif item.epoch == self._lease.epoch:
-                self._last_item = trio.current_time()
                 await self._batch(item)
+                # Only now: while we waited for Kafka it was not the stream that kept silent.
+                self._last_item = trio.current_time()
 
     async def _receive(self) -> Lease | Batch | None:
         """The next item, or None when time or a finished commit asks for attention."""
@@ -126,7 +129,7 @@ class Epoch:
             return trio.current_time()
         if self._group.open and not self._at_commit:
             # Deliveries make no event, and the reader may be waiting for the room they give back.
-            silent = self._last_item + _SILENT_S
+            silent = self._last_item + self._silent_s
             return min(silent, trio.current_time() + _DELIVERED_S) if self._session.inflight else silent
         if self._idle_gain():
             return self._last_checkpoint + _IDLE_S
@@ -139,13 +142,14 @@ class Epoch:
         return self._door.accepted.flush_lsn - self._door.durable.flush_lsn
 
     async def _tick(self) -> None:
+        self._check()
         now = trio.current_time()
         self._writer.release()
-        if self._session.inflight:
+        if self._session.inflight or not self._settled.is_set():
             # Whoever waits for Kafka cannot blame the stream for its silence.
             self._last_item = now
         await self._flush_pending()
-        if self._group.open and not self._at_commit and now >= self._last_item + _SILENT_S:
+        if self._group.open and not self._at_commit and now >= self._last_item + self._silent_s:
             self._silent()
         await self._consider_end(more_waits=self._more_waits())
         gain = self._idle_gain()
@@ -157,7 +161,7 @@ class Epoch:
         lsn = self._door.accepted.position.commit_lsn
         if self._memory.silent_at != lsn:
             self._memory.silent_at = lsn
-            raise LostOnTheWay(f"no data for {_SILENT_S:.0f} s inside the transaction at {lsn}")
+            raise LostOnTheWay(f"no data for {self._silent_s:.0f} s inside the transaction at {lsn}")
         self._split(f"the stream was silent twice inside the transaction at {lsn}")
 
     async def _batch(self, batch: Batch) -> None:

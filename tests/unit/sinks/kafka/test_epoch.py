@@ -1,0 +1,177 @@
+"""One epoch of a Kafka sink against a session that does what the test wants. The real one: tests/integration."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import trio
+import trio.testing
+
+from actors import ActorContext
+from deltaforge.config.schema import Batching
+from deltaforge.errors import TransientError
+from deltaforge.model import Item, Lsn, Progress, TopicMark
+from deltaforge.sinks.kafka.actor import Memory
+from deltaforge.sinks.kafka.epoch import Epoch, LostOnTheWay
+from deltaforge.sinks.kafka.opening import Identity, Opened
+from deltaforge.sinks.kafka.producer import Doubt
+from tests.support.sink_rig import Handles, lease, mark, part
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deltaforge.envelopes.base import Encoded
+
+MARK = TopicMark("t", "id", (0,))
+
+
+class Session:
+    """Takes records at once, unless told to be slow; commits when `commit` is set."""
+
+    inflight = 0
+
+    def __init__(self) -> None:
+        self.produced: list[str] = []
+        self.produce_s = 0.0
+        self.settles = 0
+        self.commit = trio.Event()
+        self.fault: TransientError | None = None
+
+    def begin(self) -> None:
+        pass
+
+    async def produce(self, encoded: Encoded, partitions: Sequence[int]) -> None:
+        await trio.sleep(self.produce_s)
+        self.produced += [(value or b"").decode() for value in encoded.values]
+
+    def handed(self, nbytes: int) -> None:
+        pass
+
+    def delivered(self) -> int:
+        return 0
+
+    def check(self) -> None:
+        pass
+
+    async def settle(self, topic: str, record: tuple[bytes, bytes]) -> bool:
+        self.settles += 1
+        await self.commit.wait()
+        if self.fault is not None:
+            raise Doubt(self.fault)
+        return False
+
+
+class Checkpoints:
+    """Knows the one data topic, which never changes."""
+
+    name = "_checkpoints"
+
+    async def topic_marks(self, topics: Sequence[str]) -> tuple[TopicMark, ...]:
+        return (MARK,)
+
+
+class Bench:
+    """An epoch, its session and who feeds it."""
+
+    def __init__(self, nursery: trio.Nursery, *, transaction_timeout_s: float = 300.0) -> None:
+        self.handles = Handles()
+        self.handles.epoch.set(1)
+        self.handles.budget.reset(1)
+        small = self.handles.wiring()
+        wiring = SimpleNamespace(
+            config=SimpleNamespace(exactly_once=True),
+            batching=Batching(),
+            inbox=small.inbox,
+            receipts=small.receipts,
+            budget=small.budget,
+            encoder=small.encoder,
+            metrics=small.metrics,
+            checkpoint=Checkpoints(),
+            identity=Identity("pub", "v1", "me"),
+            encode_record=lambda _: (b"", b""),
+            transaction_timeout_s=transaction_timeout_s,
+            now_ns=lambda: 0,
+        )
+        self.session = Session()
+        opened = Opened(Progress(flush_lsn=Lsn(1)), Lsn(1), 0, (MARK,))
+        self.memory = Memory()
+        self.epoch = Epoch(cast("Any", wiring), lease(1), opened, cast("Any", self.session), nursery, self.memory)
+
+    async def feed(self, *items: Item) -> None:
+        """One batch."""
+        await self.handles.feed(*items)
+
+    async def stream(self) -> None:
+        """Work for a minute of the test's clock."""
+        with trio.move_on_after(60):
+            await self.epoch.stream(ActorContext("sink"))
+
+
+@pytest.fixture
+def bench(nursery: trio.Nursery) -> Bench:
+    """Nothing has happened yet."""
+    return Bench(nursery)
+
+
+async def test_after_a_failed_commit_nothing_more_is_committed(
+    bench: Bench, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards against an idle checkpoint, already due, on a producer about which nobody knows anything."""
+    bench.session.fault = TransientError("no answer")
+    await bench.feed(part(1, 10, 0, 1, end=11))
+    async with trio.open_nursery() as nursery:
+
+        async def later() -> None:
+            await trio.sleep(1)
+            await bench.feed(mark(20))
+            await trio.sleep(20)
+            bench.session.commit.set()
+
+        nursery.start_soon(later)
+        with pytest.raises(TransientError, match="no answer"):
+            await bench.stream()
+        await trio.testing.wait_all_tasks_blocked()
+    assert bench.session.settles == 1
+
+
+async def test_a_slow_kafka_is_not_taken_for_a_silent_stream(
+    bench: Bench, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards a large transaction against a rewind, and at the second time a split, that the stream did not cause."""
+    bench.session.produce_s = 40
+    await bench.feed(part(1, 10, 0, 1))
+    await bench.stream()
+    assert bench.session.produced == ['{"id":"1.0"}']
+
+
+async def test_a_slow_commit_is_not_taken_for_a_silent_stream(
+    bench: Bench, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards against a second checkpoint record inside the commit in flight: it would count rows not produced yet."""
+    bench.memory.silent_at = Lsn(20)
+    await bench.feed(part(1, 10, 0, 1, end=11))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.stream)
+        await trio.testing.wait_all_tasks_blocked()
+        await bench.feed(part(2, 20, 0, 1))
+        await trio.sleep(50)
+        assert bench.session.settles == 1
+        assert bench.session.produced == ['{"id":"1.0"}']
+        bench.session.commit.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.session.produced == ['{"id":"1.0"}', '{"id":"2.0"}']
+        nursery.cancel_scope.cancel()
+
+
+async def test_silence_is_noticed_before_kafka_ends_the_transaction(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards against a transaction that expires in Kafka at every try, before anybody finds the stream silent."""
+    bench = Bench(nursery, transaction_timeout_s=20.0)
+    await bench.feed(part(1, 10, 0, 1))
+    began = trio.current_time()
+    with pytest.raises(LostOnTheWay, match="no data for 10 s"):
+        await bench.stream()
+    assert trio.current_time() - began < 20
