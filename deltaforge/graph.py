@@ -162,6 +162,7 @@ class Graph:
             patterns=source.tables,
             adopt=self._adopt(),
             accept_gap=self._options.accept_gap or Lsn(0),
+            optional=frozenset(u.origin.name for u in self.units if u.origin is not None and not self.needs(u)),
         )
 
     def _adopt(self) -> Lsn:

@@ -49,6 +49,8 @@ class FirstStart:
       make_slot: creates the slot and returns its consistent point; None when somebody was faster.
       prepare_topics: makes sure that the data topics exist and returns one of them, None when there is none.
       adopt: flag `--adopt-slot`: take over an existing slot that stands exactly there. 0 = not given.
+      optional: names of the origins whose sinks the policy can do without. Once one has been seen with a position it
+        is not asked again: its Kafka may be away, and its own guard looks at the record anyway.
       accept_gap: flag `--accept-gap`: go on although what follows this flush LSN is lost. 0 = not given.
     """
 
@@ -65,10 +67,13 @@ class FirstStart:
         patterns: Sequence[str],
         adopt: Lsn,
         accept_gap: Lsn,
+        optional: frozenset[str] = frozenset(),
     ) -> None:
         self._slot, self._publication, self._options, self._instance = slot, publication, options, instance
         self._origins, self._make_slot, self._prepare_topics = origins, make_slot, prepare_topics
         self._patterns, self._adopt, self._accept_gap = patterns, adopt, accept_gap
+        self._optional = optional
+        self._seen: dict[str, Stored] = {}
         self._server: Identity | None = None
         self._warned: set[str] = set()
         self._judged = False
@@ -133,7 +138,9 @@ class FirstStart:
         assert self._server is not None
         found = []
         for origin in self._origins:
-            stored = await origin.peek()
+            stored = self._seen.get(origin.name) or await origin.peek()
+            if origin.name in self._optional and (stored.running or stored.born):
+                self._seen[origin.name] = stored
             for record in (stored.running, stored.born, stored.creating):
                 if record is not None:
                     identity(record, self._server.system_id, self._server.database, self._slot)

@@ -51,8 +51,10 @@ class Topic:
         self.records = {record.state: record for record in records}
         self.later = list(later)
         self.written: list[str] = []
+        self.peeks = 0
 
     async def peek(self) -> Stored:
+        self.peeks += 1
         found = Stored(**self.records)
         self.records |= {record.state: record for record in self.later}
         return found
@@ -69,7 +71,7 @@ async def _no_topics(tables: Sequence[str]) -> str | None:  # noqa: ASYNC124 - a
     return None
 
 
-def _first_start(topic: Topic, made: list[Lsn | None]) -> FirstStart:
+def _first_start(topic: Topic, made: list[Lsn | None], optional: frozenset[str] = frozenset()) -> FirstStart:
     async def make_slot() -> Lsn | None:  # noqa: ASYNC124 - asynchronous for its caller
         return made.pop(0)
 
@@ -84,6 +86,7 @@ def _first_start(topic: Topic, made: list[Lsn | None]) -> FirstStart:
         patterns=["public.orders"],
         adopt=Lsn(0),
         accept_gap=Lsn(0),
+        optional=optional,
     )
 
 
@@ -114,3 +117,15 @@ async def test_a_record_that_a_rival_wrote_is_not_written_again() -> None:
     await _first_start(topic, []).prepare(cast("ControlSession", Server(SLOT)))
 
     assert topic.written == []
+
+
+async def test_a_topic_that_the_policy_can_do_without_is_asked_until_it_has_a_position() -> None:
+    """Guards new streams against a Kafka that nobody waits for and that may be away."""
+    needed, spared = Topic(BORN), Topic(msgspec.structs.replace(BORN, state="creating"), later=[BORN])
+    for topic, optional in ((needed, frozenset[str]()), (spared, frozenset({Topic.name}))):
+        first = _first_start(topic, [], optional)
+        await first.prepare(cast("ControlSession", Server(SLOT)))
+        topic.peeks = 0
+        await first.prepare(cast("ControlSession", Server(SLOT)))
+        await first.prepare(cast("ControlSession", Server(SLOT)))
+    assert (needed.peeks, spared.peeks) == (2, 0)
