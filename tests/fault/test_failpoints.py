@@ -226,13 +226,14 @@ def test_the_change_of_producers_after_a_slow_commit_is_as_safe_as_any(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rule", [{"max_tx_events": 20}, {"respect_source_tx": False}], ids=str)
 def test_a_kill_inside_a_split_transaction_loses_and_doubles_nothing(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
+    rule: dict[str, object], bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guards the one case in which a position stands inside of a transaction."""
     _born(bench)
-    bench.document["spec"]["batch"] = {"max_events": 7, "max_tx_events": 20}
-    points = _points(("kafka.after_produce", "reader.loop", *SETTLING), 14)
+    bench.document["spec"]["batch"] = {"max_events": 7, **rule}
+    points = _points(("kafka.after_produce", "reader.loop", *SETTLING[1::2]), 14)
     with LiveReader(bench.kafka.bootstrap(), bench.topic) as reader, _load(bench, 400) as load:
         for name, at in points:
             bench.kill_at(name, at)
@@ -240,7 +241,7 @@ def test_a_kill_inside_a_split_transaction_loses_and_doubles_nothing(
         live = judge(reader.records, expected)
     whole, torn = _final(bench, expected, marked=False), _final(bench, expected)
     with capsys.disabled():
-        print(f"\nsplit, {len(points)} kills: {whole}; {torn.troubles['torn']} parts of their own")
+        print(f"\n{rule}, {len(points)} kills: {whole}; {torn.troubles['torn']} parts of their own")
     assert live.clean, str(live)
     assert whole.clean, str(whole)
     assert torn.troubles["torn"] > 0, "nothing was split"
