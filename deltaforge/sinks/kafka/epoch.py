@@ -173,6 +173,9 @@ class Epoch:
                 overhead -= item.nbytes
             await self._take(item)
             await self._consider_end(more_waits=n < last or self._more_waits())
+        if not batch.items:
+            # It made the one before it wait for more, and was not worth waiting for.
+            await self._consider_end(more_waits=self._more_waits())
         self._w.budget.release(overhead, batch.epoch)
         self._writer.handed()
         self._confirm()

@@ -12,7 +12,7 @@ import trio.testing
 from actors import ActorContext
 from deltaforge.config.schema import Batching
 from deltaforge.errors import TransientError
-from deltaforge.model import Item, Lsn, Progress, TopicMark
+from deltaforge.model import Batch, Item, Lsn, Progress, TopicMark
 from deltaforge.sinks.kafka.actor import Memory
 from deltaforge.sinks.kafka.epoch import Epoch, LostOnTheWay
 from deltaforge.sinks.kafka.opening import Identity, Opened
@@ -175,3 +175,16 @@ async def test_silence_is_noticed_before_kafka_ends_the_transaction(
     with pytest.raises(LostOnTheWay, match="no data for 10 s"):
         await bench.stream()
     assert trio.current_time() - began < 20
+
+
+async def test_a_batch_without_items_does_not_keep_a_kafka_transaction_open(
+    bench: Bench, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards the latency of a commit behind which nothing but a BEGIN waits: it would end ten seconds later."""
+    await bench.feed(part(1, 10, 0, 1, end=11))
+    await bench.handles.inbox.send(Batch(1, 1, 2, [], 0, 0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.stream)
+        await trio.sleep(1)
+        assert bench.session.settles == 1
+        nursery.cancel_scope.cancel()
