@@ -93,6 +93,7 @@ class Graph:
         self.segments: Mailbox[Lease | Segment] = Mailbox(_SEGMENTS, name="assembler -> batcher")
         self.units = [SinkUnit(sink, self._capacity(sink)) for sink in config.spec.sinks]
         self.reports: dict[str, tuple[str, str]] = {}
+        self._encoders: list[Encoder] = []
         for unit in self.units:
             unit.attachment = Attachment(unit.inbox, self._spared(unit), self._reporter(unit.id))
             unit.actor = self._sink(unit)
@@ -174,6 +175,7 @@ class Graph:
 
     def _monitor(self) -> Monitor:
         return Monitor(
+            pipeline=self.config.metadata.name,
             metrics=self.metrics,
             sample=self._sample,
             sinks={unit.id: unit.actor for unit in self.units},
@@ -181,6 +183,7 @@ class Graph:
             channels=self.channels(),
             budget=self.budget,
             slot=self._control.slot_state,
+            omitted=lambda: (column for encoder in self._encoders for column in encoder.omitted),
         )
 
     def channels(self) -> Sequence[Mailbox[Any]]:
@@ -225,7 +228,7 @@ class Graph:
         envelope, metadata = unit.config.envelope, self.config.metadata
         options = envelope.options
         prefix = envelope.topic_prefix or metadata.name
-        return make_encoder(
+        encoder = make_encoder(
             spec_for(
                 topic=f"{prefix}.{topic}" if topic is _DEBEZIUM_TOPIC else topic,
                 topic_prefix=prefix,
@@ -237,6 +240,8 @@ class Graph:
                 position_headers=getattr(unit.config, "position_headers", False),
             )
         )
+        self._encoders.append(encoder)
+        return encoder
 
     def _kafka(self, unit: SinkUnit, config: KafkaSinkConfig) -> KafkaSinkActor:
         name = f"{self.config.metadata.name}.{config.id}"

@@ -11,15 +11,18 @@ import trio
 
 from deltaforge.errors import DeltaforgeError
 from deltaforge.failpoints import failpoint_async
+from deltaforge.logs import get_logger
 from deltaforge.status import LagView, RatesView
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from actors import ActorContext, Mailbox
     from deltaforge.attachment import Budgets
     from deltaforge.metrics import PipelineMetrics
     from deltaforge.model import SlotState
+
+log = get_logger("monitor")
 
 _TICK_S = 1.0
 _SLOT_EVERY = 5
@@ -52,7 +55,7 @@ class Monitor:
     """Samples a pipeline every second.
 
     Owns: the samples of the last minutes.
-    Receives: nothing.  Sends: metrics.
+    Receives: nothing.  Sends: metrics, warnings about columns that are left out.
     On stop: ends.
     On restart: starts without samples.
     """
@@ -60,6 +63,7 @@ class Monitor:
     def __init__(
         self,
         *,
+        pipeline: str,
         metrics: PipelineMetrics,
         sample: Callable[[], Sample],
         sinks: Mapping[str, SinkLook],
@@ -67,7 +71,10 @@ class Monitor:
         channels: Sequence[Mailbox[object]],
         budget: Budgets,
         slot: Callable[[], Awaitable[SlotState]],
+        omitted: Callable[[], Iterable[str]],
     ) -> None:
+        """`omitted`: columns without a form in the sinks' envelope, as schema.table.column."""
+        self._pipeline, self._omitted, self._warned = pipeline, omitted, set[str]()
         self._metrics, self._sample, self._sinks, self._flushed = metrics, sample, sinks, flushed
         self._channels, self._budget, self._ask_slot = channels, budget, slot
         self._recent: deque[Sample] = deque(maxlen=_RATE_SAMPLES)
@@ -113,6 +120,11 @@ class Monitor:
         self._count(now)
         self._measure(now)
         self._metrics.budget(self._budget.used, self._budget.limit)
+        for column in self._omitted():
+            if column not in self._warned:
+                self._warned.add(column)
+                why = "its type has no form in the records"
+                log.warning("column left out", pipeline=self._pipeline, column=column, reason=why)
         for channel in self._channels:
             fill = channel.statistics()
             self._metrics.channel_fill(fill.name, fill.buffered, int(fill.capacity))

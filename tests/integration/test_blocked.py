@@ -18,6 +18,7 @@ from deltaforge.embedded.kafka import KafkaCluster
 from deltaforge.embedded.postgres import PostgresServer
 from tests.support.databases import CDC_USER, prepare_server
 from tests.support.kafka_topics import ADMIN_S, create_topic, topic_names
+from tests.support.orders import wait_until
 from tests.support.scene import Scene
 from tests.support.workload import make_tables
 
@@ -96,6 +97,7 @@ def scene(postgres: PostgresServer, kafka: KafkaCluster, tmp_path_factory: pytes
         scene.situate("no-topics-at-least-once", exactly_once=False)
         scene.situate("creates-topics", create_topics=CREATE)
         scene.situate("too-many-topics", create_topics=TOO_MANY)
+        scene.situate("left-out", "ALTER TABLE orders ADD COLUMN tip money")
         unreadable = {"security.protocol": "SSL", "ssl.ca.location": str(scene.directory / "ca.pem")}
         scene.situate("no-authority", client_conf=unreadable)
         _on_late_servers(scene)
@@ -191,6 +193,14 @@ def test_a_file_of_client_conf_that_is_not_there_is_named(scene: Blocked) -> Non
     file.write_text("no certificate")
 
     scene.told("no-authority", "blocked", "ssl.ca.location failed")
+
+
+def test_a_column_that_cannot_be_written_is_named_in_the_log(scene: Blocked) -> None:
+    """Guards against a column that readers miss months later."""
+    scene.delivers("left-out", scene.databases["left-out"], scene.kafka)
+
+    told = '"column": "public.orders.tip"'
+    wait_until(lambda: told in scene.product.text(), "a warning about the column", scene.alive)
 
 
 def test_servers_that_are_down_at_the_start_are_named_and_waited_for(scene: Blocked) -> None:
