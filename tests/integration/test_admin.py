@@ -35,7 +35,7 @@ async def test_health_and_readiness_follow_the_pipeline(state: Any, health: int,
 
     assert (first.code, second.code) == (health, ready)
     assert first.headers["content-type"] == "application/json"
-    wrong = state in ("blocked", "refused", "failed")
+    wrong = state in ("starting", "blocked", "refused", "failed")
     assert first.body["problems"] == ([f"pipeline orders is {state}: the reason"] if wrong else [])
     assert bool(second.body["reasons"]) == (ready == 503)
 
