@@ -156,7 +156,7 @@ async def test_nothing_is_read_before_the_sinks_have_passed_their_guard(database
             lease.walsender_pid,
         )
         assert rig.outbox.statistics().buffered == 0
-        assert rig.reports.value[-1][0] == "waiting"
+        assert rig.reports.value[-1][0] == "starting"
         rig.gate.set(lease.epoch)
         assert _ids(await rig.messages(b"I", 1)) == [1]
         assert await rig.state("running") == ""
