@@ -132,7 +132,12 @@ class KafkaProducer:
             raise self._doubt(error, "start the Kafka client") from None
 
     def _doubt(self, error: KafkaException, doing: str) -> Doubt:
-        return Doubt(classify(error.args[0], doing=doing, brokers=self._brokers))
+        return self._useless(classify(error.args[0], doing=doing, brokers=self._brokers))
+
+    def _useless(self, cause: DeltaforgeError) -> Doubt:
+        """Rule 2, also for whoever only asks `check`: the poll loop hears nothing of what a call was told."""
+        self.failure = self.failure or cause
+        return Doubt(cause)
 
     async def serve(self) -> None:
         """Poll until closed. Cancellation: leaves after the running poll of at most 0.1 s."""
@@ -284,7 +289,7 @@ class KafkaProducer:
         except BufferError:
             pass
         except KafkaException as error:
-            raise Doubt(self._refused(error.args[0], rows[done][0], rows[done][1])) from None
+            raise self._useless(self._refused(error.args[0], rows[done][0], rows[done][1])) from None
         finally:
             self._produced += done - start
         return done
