@@ -158,5 +158,5 @@ CreateTime: 2 size: 78 magic: 2 compresscodec: none crc: 2 isvalid: true
 """
     assert parse_dump(text) == [
         LogBatch(0, 1, 2, 4, 3, transactional=True, marker=None),
-        LogBatch(2, 2, 1, 4, 3, transactional=True, marker="ABORT"),
+        LogBatch(2, 2, 1, 4, 3, transactional=True, marker="ABORT", control=True),
     ]
