@@ -7,6 +7,7 @@ lease, producer, record, slot, guard.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import TYPE_CHECKING
 
@@ -161,6 +162,12 @@ class KafkaSinkActor:
                     outcome = await self._next_lease(ctx, await epoch.stream(ctx))
                 except Doubt as doubt:
                     outcome = doubt.cause
+                except Refused as refusal:
+                    outcome = refusal
+                    # Nobody comes back soon to end what is open, and readers would wait for its timeout.
+                    if session is not None:
+                        with contextlib.suppress(Doubt):
+                            await session.abort()
                 except DeltaforgeError as error:
                     outcome = error
                 nursery.cancel_scope.cancel(reason="the epoch is over")

@@ -200,7 +200,7 @@ class Epoch:
             self._w.budget.release(item.nbytes, self._lease.epoch)
             return
         self._writer.weigh(item.nbytes, encoded)
-        self._group.add(passed.events, encoded.nbytes, trio.current_time())
+        self._group.add(passed.events, encoded.nbytes, item.nbytes, trio.current_time())
         if self._settled.is_set() and not self._writer.pending:
             await self._writer.produce(encoded)
         elif self._writer.keep(encoded):

@@ -56,14 +56,14 @@ class Grouping:
     def open(self) -> bool:
         return self.started is not None
 
-    def add(self, events: int, nbytes: int, now: float) -> None:
-        """Records of `events` events, `nbytes` bytes of key and value, entered at `now` (seconds)."""
+    def add(self, events: int, nbytes: int, wal_bytes: int, now: float) -> None:
+        """Records of `events` events, `nbytes` of key and value from `wal_bytes`, entered at `now` (seconds)."""
         if self.started is None:
             self.started = now
         self.events += events
         self.nbytes += nbytes
         self._source_events += events
-        self._source_bytes += nbytes
+        self._source_bytes += wal_bytes
 
     def end(self, *, at_commit: bool, more_waits: bool, now: float) -> End:
         """Decide after an item. `at_commit`: it ended a source transaction (or was a logical message)."""

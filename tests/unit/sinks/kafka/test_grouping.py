@@ -12,7 +12,7 @@ LIMITS = Limits(0.1, True, 1000, 50_000, 10.0)
 def grouping(events: int = 1, nbytes: int = 100, *, limits: Limits = LIMITS) -> Grouping:
     """A Kafka transaction opened at second 100."""
     group = Grouping(limits)
-    group.add(events, nbytes, 100.0)
+    group.add(events, nbytes, nbytes, 100.0)
     return group
 
 
@@ -61,9 +61,9 @@ def test_what_was_committed_before_does_not_count_against_a_source_transaction()
     group = grouping(990, 49_000)
     assert group.end(at_commit=True, more_waits=True, now=100.0) is End.NO
     group.next_source()
-    group.add(20, 2000, 100.0)
+    group.add(20, 2000, 2000, 100.0)
     assert group.end(at_commit=False, more_waits=True, now=100.0) is End.NO
-    group.add(981, 1, 100.0)
+    group.add(981, 1, 1, 100.0)
     assert group.end(at_commit=False, more_waits=True, now=100.0) is End.SPLIT
 
 
