@@ -255,7 +255,8 @@ def test_a_signal_stops_in_order_and_ends_with_0(stdout_example: Path, number: s
 def test_a_second_signal_ends_at_once(stdout_example: Path) -> None:
     """Guards against an operator who has to look up the process id for kill -9."""
     # GIVEN a process whose drain would take longer than anybody waits
-    with _running(str(stdout_example)) as (process, _):
+    with _running(str(stdout_example)) as (process, address):
+        _get(address, "/health")
         process.send_signal(signal.SIGTERM)
         _wait_for(process, '"stopping"')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -110,13 +111,14 @@ async def test_cancellation_storms_lose_no_message(database: Database) -> None:
                 # A failing test must not leave the writer behind.
                 stack.callback(enough.set)
                 cancelled = 0
+                windows = itertools.cycle((0.00005, 0.0002, 0.0005))
                 while not stopped.is_set() or len(seen) < len(written):
                     if cancelled >= 300 and len(seen) >= 500:
                         enough.set()
-                    with trio.move_on_after(0.0005) as scope:
+                    with trio.move_on_after(next(windows)) as scope:
                         seen += [m[25:] for m in await connection.read_available() if m[25:26] == b"I"]
                     cancelled += scope.cancelled_caught
-                    with trio.move_on_after(0.0005):
+                    with trio.move_on_after(next(windows)):
                         await connection.send_copy_data(frames.status_update(Lsn(0), Lsn(0), 0))
 
     assert _ids(seen) == written

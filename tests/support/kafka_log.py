@@ -46,6 +46,21 @@ def dump_log(
     return parse_dump(cluster.run_tool("kafka.tools.DumpLogSegments", *how, "--files", ",".join(segments)))
 
 
+def dump_topic(cluster: KafkaCluster, topic: str, partitions: int, *, node_id: int = 1) -> list[list[LogBatch]]:
+    """`dump_log` of all partitions of a topic with one call of the tool, not deep."""
+    files = [
+        str(file)
+        for number in range(partitions)
+        for file in sorted((cluster.node(node_id).data / f"{topic}-{number}").glob("*.log"))
+    ]
+    out: list[list[LogBatch]] = [[] for _ in range(partitions)]
+    text = cluster.run_tool("kafka.tools.DumpLogSegments", "--files", ",".join(files))
+    for section in text.split("Dumping ")[1:]:
+        folder = section.partition("\n")[0].rstrip().rsplit("/", 2)[1]
+        out[int(folder.rpartition("-")[2])] += parse_dump(section)
+    return out
+
+
 def parse_dump(text: str) -> list[LogBatch]:
     """Read the output of DumpLogSegments with `--deep-iteration`."""
     batches: list[LogBatch] = []
