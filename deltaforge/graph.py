@@ -14,6 +14,7 @@ from deltaforge.checkpoint.record import encode as encode_record
 from deltaforge.checkpoint.topic import CheckpointTopic
 from deltaforge.config.schema import FileSinkConfig, KafkaSinkConfig, MemorySinkConfig
 from deltaforge.envelopes.base import make_encoder, spec_for
+from deltaforge.envelopes.options import ValueOptions
 from deltaforge.model import Batch, Confirm, Lease, Lsn, Receipt, Segment, WalChunk
 from deltaforge.monitor import Monitor, Sample
 from deltaforge.sinks.base import SinkWiring
@@ -236,7 +237,7 @@ class Graph:
                 tenant=metadata.tenant or "",
                 skipped_operations=options.skipped,
                 tombstones=options.tombstones_on_delete,
-                placeholder=options.unavailable_value_placeholder,
+                values=ValueOptions(placeholder=options.unavailable_value_placeholder),
                 position_headers=getattr(unit.config, "position_headers", False),
             )
         )

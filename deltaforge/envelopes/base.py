@@ -5,10 +5,11 @@ Who calls: a sink's actor, once per part of a transaction, through the Encoder t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
+from deltaforge.envelopes.options import ValueOptions
 from deltaforge.envelopes.topics import names_table
 
 if TYPE_CHECKING:
@@ -54,10 +55,34 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     """Of c (insert), u, d, t (truncate)."""
     tombstones: bool = True
     """A delete is followed by a record without value."""
-    placeholder: str = "__debezium_unavailable_value"
-    """Stands for unchanged TOAST values."""
     position_headers: bool = False
     """Every record carries POSITION_LSN and POSITION_INDEX."""
+    values: ValueOptions = ValueOptions()
+    """How column values are written."""
+    delimiter: str = "."
+    """topic.delimiter, between prefix, schema and table."""
+    key_columns: str = ""
+    """message.key.columns: which columns are the key of which tables; '' = each table's own key."""
+    columns_included: str = ""
+    """column.include.list: regular expressions with commas; '' = all."""
+    columns_excluded: str = ""
+    """column.exclude.list"""
+    key_schemas: bool = False
+    """key.converter.schemas.enable: keys are {"schema":..,"payload":..}."""
+    value_schemas: bool = False
+    """value.converter.schemas.enable"""
+    transaction_topic: str = ""
+    """Full topic name of transaction records; '' = no transaction metadata (provide.transaction.metadata)."""
+    message_topic: str = ""
+    """Full topic name of logical messages; '' = they give no records."""
+    messages_included: str = ""
+    """message.prefix.include.list: regular expressions with commas; '' = all."""
+    messages_excluded: str = ""
+    """message.prefix.exclude.list"""
+    context_headers: tuple[tuple[str, bytes], ...] = ()
+    """Headers of every record (extended.headers.enabled)."""
+    cloudevents_type_prefix: str = ""
+    """Not empty: each value stands as `data` in a CloudEvents 1.0 envelope whose type begins so."""
 
 
 def spec_for(
@@ -68,8 +93,9 @@ def spec_for(
     tenant: str = "",
     skipped_operations: Iterable[str] = ("t",),
     tombstones: bool = True,
-    placeholder: str = "__debezium_unavailable_value",
     position_headers: bool = False,
+    values: ValueOptions = ValueOptions(),  # noqa: B008 - frozen
+    **settings: Any,
 ) -> EncoderSpec:
     """An EncoderSpec from settings. Keys carry the table unless the topic's template names schema and table."""
     return EncoderSpec(
@@ -80,8 +106,9 @@ def spec_for(
         add_table_identifier=not names_table(topic),
         skipped_operations=frozenset(skipped_operations) - {"none"},
         tombstones=tombstones,
-        placeholder=placeholder,
         position_headers=position_headers,
+        values=values,
+        **settings,
     )
 
 

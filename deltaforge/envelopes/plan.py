@@ -50,7 +50,7 @@ class Plan:
         columns: list[PlanColumn] = []
         omitted: list[str] = []
         for index, column in enumerate(relation.columns):
-            found = rendering(column.type, column.modifier, spec.placeholder)
+            found = rendering(column.type, column.modifier, spec.values)
             if found is None:
                 omitted.append(column.name)
                 continue

@@ -20,6 +20,7 @@ from deltaforge.envelopes.jsontext import quote, wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from deltaforge.envelopes.options import ValueOptions
     from deltaforge.model import PgType
 
 Inline = Literal["raw", "quoted", "text", "memo", "call"]
@@ -57,21 +58,21 @@ _STRING_ARRAYS = {_TEXT, _VARCHAR, _BPCHAR, _JSON, _JSONB}
 _INT_ARRAYS = {_INT4, _INT8, _DATE}
 
 
-def rendering(kind: PgType, modifier: int, placeholder: str) -> Rendering | None:
-    """How a column of this type and type modifier becomes JSON; `placeholder` stands for TOAST values not sent.
+def rendering(kind: PgType, modifier: int, options: ValueOptions) -> Rendering | None:
+    """How a column of this type and type modifier becomes JSON.
 
     None when the column is left out of the records: composite and unknown types.
     """
     if kind.base is not None:
-        return rendering(kind.base, kind.base_modifier, placeholder)
+        return rendering(kind.base, kind.base_modifier, options)
     if kind.element is not None and kind.oid != _NAME:
-        return _array(kind.element, modifier, placeholder)
+        return _array(kind.element, modifier, options)
     if kind.oid == _NAME:
         return _NEVER
     if kind.oid in _STRINGS or kind.oid in _PLAIN_STRINGS or kind.kind == "e" or kind.name in _EXTENSION_STRINGS:
-        return Rendering(quote, '""', "text", quote(wire(placeholder)), '""')
+        return Rendering(quote, '""', "text", quote(wire(options.placeholder)), '""')
     if kind.oid == _BYTEA:
-        return Rendering(bytea, '""', "call", _base64(placeholder.encode()))
+        return Rendering(bytea, '""', "call", _base64(options.placeholder.encode()))
     if kind.oid == _NUMERIC:
         return _numeric(modifier)
     if kind.oid in (_BIT, _VARBIT):
@@ -93,19 +94,19 @@ def _bits(modifier: int) -> Rendering:
     return Rendering(bits, '""')
 
 
-def _array(element: PgType, modifier: int, placeholder: str) -> Rendering | None:
+def _array(element: PgType, modifier: int, options: ValueOptions) -> Rendering | None:
     if element.base is not None or element.oid in _NO_ARRAY:
         return None
-    inner = rendering(element, modifier, placeholder)
+    inner = rendering(element, modifier, options)
     if inner is None:
         return None
     unavailable = "null"
     if element.oid in _STRING_ARRAYS or element.oid == _BYTEA:
         unavailable = f"[{inner.unavailable}]"
     elif element.oid in _INT_ARRAYS:
-        unavailable = f"[{','.join(map(str, placeholder.encode()))}]"
+        unavailable = f"[{','.join(map(str, options.placeholder.encode()))}]"
     elif element.oid == _UUID:
-        unavailable = f'["{_name_uuid(placeholder.encode())}"]'
+        unavailable = f'["{_name_uuid(options.placeholder.encode())}"]'
     return Rendering(partial(arrays.array, element=inner.convert), "[]", unavailable=unavailable)
 
 

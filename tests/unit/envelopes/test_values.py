@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from deltaforge.envelopes.jsontext import wire
+from deltaforge.envelopes.options import ValueOptions
 from deltaforge.envelopes.values import rendering
 from deltaforge.model import PgType
 from tests.support.tables import numeric, pg_type
 
-PLACEHOLDER = "__debezium_unavailable_value"
+DEFAULTS = ValueOptions()
+PLACEHOLDER = DEFAULTS.placeholder
 
 VECTORS = [
     ("bool", -1, "t", "true"),
@@ -106,7 +108,7 @@ VECTORS = [
 @pytest.mark.parametrize(("kind", "modifier", "text", "expected"), VECTORS, ids=lambda value: str(value)[:40])
 def test_a_value_becomes_debeziums_json(kind: str, modifier: int, text: str, expected: str) -> None:
     """Guards against consumers that read another value than the table has."""
-    found = rendering(pg_type(kind), modifier, PLACEHOLDER)
+    found = rendering(pg_type(kind), modifier, DEFAULTS)
     assert found is not None
     assert found.convert(wire(text)) == wire(expected)
 
@@ -126,7 +128,7 @@ def test_a_value_becomes_debeziums_json(kind: str, modifier: int, text: str, exp
 )
 def test_a_value_without_a_form_is_refused(kind: str, modifier: int, text: str) -> None:
     """Guards against numbers and times that are silently wrong."""
-    found = rendering(pg_type(kind), modifier, PLACEHOLDER)
+    found = rendering(pg_type(kind), modifier, DEFAULTS)
     assert found is not None
     with pytest.raises((ValueError, ArithmeticError)):
         found.convert(text)
@@ -147,7 +149,7 @@ def test_a_value_without_a_form_is_refused(kind: str, modifier: int, text: str) 
 )
 def test_unchanged_toast_has_a_placeholder_of_the_columns_type(kind: str, expected: str) -> None:
     """Guards against a placeholder that a typed consumer cannot read."""
-    found = rendering(pg_type(kind), -1, PLACEHOLDER)
+    found = rendering(pg_type(kind), -1, DEFAULTS)
     assert found is not None
     assert found.unavailable == expected
 
@@ -155,7 +157,7 @@ def test_unchanged_toast_has_a_placeholder_of_the_columns_type(kind: str, expect
 def test_a_domain_is_written_as_its_base_type() -> None:
     """Guards against columns that vanish because their type has a name of its own."""
     money2 = PgType(16999, "money2", "d", "public", base=pg_type("numeric"), base_modifier=numeric(10, 2))
-    found = rendering(money2, -1, PLACEHOLDER)
+    found = rendering(money2, -1, DEFAULTS)
     assert found is not None
     assert found.convert("3.30") == '"AUo="'
 
@@ -163,11 +165,11 @@ def test_a_domain_is_written_as_its_base_type() -> None:
 @pytest.mark.parametrize("kind", ["tsquery", "interval[]", "xml[]", "name[]"])
 def test_a_type_that_debezium_leaves_out_has_no_rendering(kind: str) -> None:
     """Guards against fields that Debezium's schema does not have."""
-    assert rendering(pg_type(kind), -1, PLACEHOLDER) is None
+    assert rendering(pg_type(kind), -1, DEFAULTS) is None
 
 
 @pytest.mark.parametrize("kind", ["e", "c", "m"])
 def test_only_enums_among_user_types_are_written(kind: str) -> None:
     """Guards against composites and multiranges printed as text."""
-    found = rendering(PgType(17000, "mood", kind, "public"), -1, PLACEHOLDER)
+    found = rendering(PgType(17000, "mood", kind, "public"), -1, DEFAULTS)
     assert (found is not None) == (kind == "e")
