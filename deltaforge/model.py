@@ -160,6 +160,34 @@ class TransactionPart(msgspec.Struct, frozen=True):
         return Position(self.commit_lsn, self.first_index + self.events - (0 if self.end_lsn else 1))
 
 
+class TransactionRun(msgspec.Struct, frozen=True):
+    """Whole committed transactions, one right after another, as one item: small ones then cost what a large one does.
+
+    What it stands for are its parts (`deltaforge.runs.parts`), one for each transaction.
+    """
+
+    messages: list[bytes]
+    """XLogData payloads from the first BEGIN to the last COMMIT, these included."""
+    relations: tuple[Relation, ...]
+    transactions: int
+    events: int
+    first_commit_lsn: Lsn
+    previous_end: Lsn
+    """End LSN of the transaction before the first one; 0 = not seen yet."""
+    xid: int
+    """Of the last transaction, as the fields below."""
+    commit_lsn: Lsn
+    commit_time_us: int
+    last_events: int
+    end_lsn: Lsn
+    nbytes: int
+
+    @property
+    def last(self) -> Position:
+        """Position of the last COMMIT."""
+        return Position(self.commit_lsn, self.last_events)
+
+
 class LogicalMessage(msgspec.Struct, frozen=True):
     """A non-transactional logical message: a transaction of one event, at (lsn, -1)."""
 
@@ -180,7 +208,7 @@ class Watermark(msgspec.Struct, frozen=True):
     lsn: Lsn
 
 
-Item: TypeAlias = TransactionPart | LogicalMessage | Watermark
+Item: TypeAlias = TransactionPart | TransactionRun | LogicalMessage | Watermark
 
 
 class Segment(msgspec.Struct, frozen=True):
