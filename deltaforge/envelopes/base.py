@@ -79,6 +79,10 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     """message.prefix.include.list: regular expressions with commas; '' = all."""
     messages_excluded: str = ""
     """message.prefix.exclude.list"""
+    heartbeat_topic: str = ""
+    """Full topic name of heartbeats; '' = none."""
+    heartbeat_ms: int = 0
+    """heartbeat.interval.ms: milliseconds between two heartbeats; 0 = none."""
     context_headers: tuple[tuple[str, bytes], ...] = ()
     """Headers of every record (extended.headers.enabled)."""
     cloudevents_type_prefix: str = ""
