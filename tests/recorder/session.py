@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 NAME = "gold"
 DATABASE = "golddb"
 END_S = 120.0
+# Every look at the topics is a new client.
+_PAUSE_S = 0.5
 _END = b'"prefix":"recorder.end"'
 _JSON = "org.apache.kafka.connect.json.JsonConverter"
 _NO_SCHEMAS = {
@@ -94,6 +97,7 @@ def _wait(ready: Any, worker: ConnectWorker, what: str) -> None:
 
 
 def _ended(bootstrap: str) -> bool:
+    time.sleep(_PAUSE_S)
     return any(
         _is_end(record)
         for topic in topic_names(bootstrap)
