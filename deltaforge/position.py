@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import zlib
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -30,8 +31,13 @@ from deltaforge.model import (
     SlotState,
     Stored,
     TransactionPart,
+    TransactionRun,
     Watermark,
 )
+from deltaforge.runs import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NO_LSN = Lsn(0)
 
@@ -54,12 +60,12 @@ def item_position(item: Item) -> Position:
 
 def item_flush(item: Item) -> Lsn:
     """What may be confirmed once everything up to `item` is durable; 0 in mid-transaction."""
-    return item.end_lsn if isinstance(item, TransactionPart) else item.lsn
+    return item.end_lsn if isinstance(item, TransactionPart | TransactionRun) else item.lsn
 
 
-def anchor_of(item: TransactionPart | LogicalMessage) -> Anchor:
-    """How to recognise `item` in a later stream."""
-    if isinstance(item, TransactionPart):
+def anchor_of(item: TransactionPart | TransactionRun | LogicalMessage) -> Anchor:
+    """How to recognise `item`, or the last transaction of a run, in a later stream."""
+    if isinstance(item, TransactionPart | TransactionRun):
         return Anchor(item.commit_lsn, item.xid, item.commit_time_us)
     # After the XLogData header: 'M', flags, LSN; then prefix, NUL, length, content.
     return Anchor(item.lsn, message_crc=zlib.crc32(item.message[XLOG_HEADER + 10 :]))
@@ -91,8 +97,16 @@ class Door:
         self._end = end
         return True
 
+    def pieces(self, item: Item) -> Sequence[Item]:
+        """How `item` has to be taken: a run of which something may be old goes transaction by transaction."""
+        if not isinstance(item, TransactionRun):
+            return (item,)
+        origin = self._origin
+        new = self._seen and item.first_commit_lsn > max(origin.position.commit_lsn, origin.flush_lsn)
+        return (item,) if new else parts(item)
+
     def take(self, item: Item) -> Passed:
-        """Decide what of `item` is new.
+        """Decide what of `item`, one of the `pieces`, is new.
 
         Raises:
           Refused: the stream is not the history the durable position belongs to.
@@ -103,7 +117,9 @@ class Door:
         self._check(item, position)
         self._reached = Lsn(max(self._reached, item_flush(item) or position.commit_lsn))
         skip = events = 0
-        if isinstance(item, TransactionPart):
+        if isinstance(item, TransactionRun):
+            events = item.events
+        elif isinstance(item, TransactionPart):
             skip = _skipped(item, start)
             events = item.events - skip
         elif isinstance(item, LogicalMessage):
@@ -131,7 +147,7 @@ class Door:
                 self.accepted = msgspec.structs.replace(accepted, flush_lsn=flush)
             return
         # A message ends no transaction: the assembler's `previous_end` does not count it either.
-        ended = item.end_lsn if isinstance(item, TransactionPart) else NO_LSN
+        ended = NO_LSN if isinstance(item, LogicalMessage) else item.end_lsn
         last_end = Lsn(max(accepted.last_commit_end_lsn, ended))
         if position > accepted.position:
             self.accepted = Progress(position, anchor_of(item), last_end, flush)

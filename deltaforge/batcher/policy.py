@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deltaforge.model import Batch, Item, Segment, TransactionPart, Watermark
+from deltaforge.model import Batch, Item, LogicalMessage, Segment, TransactionPart, TransactionRun, Watermark
+from deltaforge.runs import cut, first_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +57,24 @@ class BatchPolicy:
             yield from self._place(item)
 
     def _place(self, item: Item) -> Iterator[Batch]:
+        rest: Item | None = item
+        while isinstance(rest, TransactionRun):
+            front, rest = self._front(rest)
+            if front is not None:
+                yield from self._place_one(front)
+            if rest is not None:
+                yield self.close()
+        if rest is not None:
+            yield from self._place_one(rest)
+
+    def _front(self, run: TransactionRun) -> tuple[Item | None, TransactionRun | None]:
+        """What of `run` comes next: what there is room for, or a transaction that is too large for any batch."""
+        front, rest = cut(run, self._max_events - self._events)
+        if front is None and not self._events:
+            return first_part(run)
+        return front, rest
+
+    def _place_one(self, item: Item) -> Iterator[Batch]:
         while isinstance(item, TransactionPart) and item.events > self._max_events - self._events:
             room = self._max_events - self._events
             if room:
@@ -87,4 +106,4 @@ def _weight(item: Item) -> int:
 def _events(item: Item) -> int:
     if isinstance(item, Watermark):
         return 0
-    return item.events if isinstance(item, TransactionPart) else 1
+    return 1 if isinstance(item, LogicalMessage) else item.events

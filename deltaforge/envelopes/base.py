@@ -15,7 +15,7 @@ from deltaforge.envelopes.topics import names_table
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from deltaforge.model import LogicalMessage, Lsn, TransactionPart
+    from deltaforge.model import LogicalMessage, Lsn, TransactionPart, TransactionRun
 
 Headers: TypeAlias = list[tuple[str, bytes]]
 
@@ -38,6 +38,15 @@ class Encoded(msgspec.Struct):
     events: int
     """Events that gave records: a delete with its tombstone is one, so is a key change with its three records.
     Events of a skipped operation, and those skipped by position, are not counted."""
+
+    def extend(self, other: Encoded) -> None:
+        """Put the records of `other` after these."""
+        self.topics += other.topics
+        self.keys += other.keys
+        self.values += other.values
+        self.headers += other.headers
+        self.nbytes += other.nbytes
+        self.events += other.events
 
 
 class EncoderSpec(msgspec.Struct, frozen=True):
@@ -99,7 +108,7 @@ def spec_for(
     tombstones: bool = True,
     position_headers: bool = False,
     values: ValueOptions = ValueOptions(),  # noqa: B008 - frozen
-    **settings: Any,
+    **settings: Any,  # noqa: ANN401 - fields of EncoderSpec
 ) -> EncoderSpec:
     """An EncoderSpec from settings. Keys carry the table unless the topic's template names schema and table."""
     return EncoderSpec(
@@ -149,6 +158,10 @@ class Encoder(Protocol):
           OperatorError: a value has no form in the envelope; table, column and LSN are named, the value is not.
           ProtocolViolation: the part holds what pgoutput cannot send there. The encoder has to be reset.
         """
+        ...
+
+    def encode_run(self, run: TransactionRun, previous_end: Lsn, now_ns: int) -> Encoded:
+        """The records of all of `run`: those of its parts, one after another. Arguments and errors as in `encode`."""
         ...
 
     def encode_message(self, message: LogicalMessage, now_ns: int) -> Encoded:

@@ -35,7 +35,7 @@ import trio
 from actors import Escalate, Retry
 from deltaforge.errors import DeltaforgeError, Fault
 from deltaforge.failpoints import failpoint_async
-from deltaforge.model import Batch, Lease, LogicalMessage, Lsn, Progress, Receipt, TransactionPart
+from deltaforge.model import Batch, Lease, LogicalMessage, Lsn, Progress, Receipt, TransactionPart, TransactionRun
 from deltaforge.position import Door, gap
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class SmallSink(ABC):
             return
         began, passed = time.perf_counter(), 0
         for item in batch.items:
-            passed += self._item(door, item)
+            passed += sum(self._item(door, piece) for piece in door.pieces(item))
         if passed:
             await failpoint_async(f"{self._w.failpoints}.written")
             await self.make_durable()
@@ -232,6 +232,9 @@ class SmallSink(ABC):
                 self.write(self._w.encoder.encode(item, passed.skip, previous_end, self._w.now_ns()))
             else:
                 self._w.encoder.learn(item)
+        elif isinstance(item, TransactionRun):
+            previous_end = item.previous_end or previous_end
+            self.write(self._w.encoder.encode_run(item, previous_end, self._w.now_ns()))
         elif isinstance(item, LogicalMessage) and passed.events:
             self.write(self._w.encoder.encode_message(item, self._w.now_ns()))
         return passed.events

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deltaforge.failpoints import failpoint_async
-from deltaforge.model import Lease, LogicalMessage, Segment, TransactionPart, WalChunk
+from deltaforge.model import Lease, LogicalMessage, Segment, TransactionPart, TransactionRun, WalChunk
 from deltaforge.transactions.assembler import Assembler
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class AssemblerActor:
     def _count(self, segment: Segment) -> None:
         events = 0
         for item in segment.items:
-            if isinstance(item, TransactionPart):
+            if isinstance(item, TransactionPart | TransactionRun):
                 events += item.events
                 self.commit_time_us = item.commit_time_us
             elif isinstance(item, LogicalMessage):

@@ -9,21 +9,27 @@ Rule 3: the index of an event counts rows, truncates and transactional messages,
         and Origin messages depend on the connection and are not counted.
 Rule 4: of keepalives in a row only the last becomes a Watermark, and none inside a transaction: `prev` and `end` count
         messages, so nothing is missed by it.
+Rule 5: whole transactions that follow each other within a chunk become one TransactionRun.
 """
 
 from __future__ import annotations
 
 import struct
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from deltaforge.errors import ProtocolViolation
 from deltaforge.model import Item, LogicalMessage, Lsn, Relation, Segment, TransactionPart, WalChunk, Watermark
+from deltaforge.runs import Whole, find_rows, find_whole, make_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01 in microseconds since 1970-01-01."""
 
 _XLOG, _KEEPALIVE, _HEADER = 0x77, 0x6B, 25
 _BEGIN, _COMMIT, _RELATION, _MESSAGE = b"BCRM"
-_ROWS = frozenset(b"IUDT")
 _UNCOUNTED = frozenset(b"RYO")
 _begin = struct.Struct(">QqI").unpack_from
 _commit = struct.Struct(">BQQq").unpack_from
@@ -73,14 +79,7 @@ class Assembler:
         items: list[Item] = []
         relations = iter(chunk.relations)
         try:
-            for message in chunk.messages:
-                if message[0] == _XLOG and message[_HEADER] in _ROWS and self._open is not None:
-                    open_ = self._open
-                    open_.messages.append(message)
-                    open_.events += 1
-                    open_.nbytes += len(message)
-                else:
-                    self._rare(message, relations, items)
+            self._messages(chunk.messages, relations, items)
         except (IndexError, struct.error, StopIteration) as error:
             raise ProtocolViolation(f"a replication message is cut short ({type(error).__name__})") from None
         if self._open is not None and self._open.events:
@@ -92,7 +91,31 @@ class Assembler:
         self._end = chunk.end
         return Segment(chunk.epoch, chunk.prev, chunk.end, items, chunk.nbytes)
 
-    def _rare(self, message: bytes, relations: object, items: list[Item]) -> None:
+    def _messages(self, messages: list[bytes], relations: Iterator[Relation], items: list[Item]) -> None:
+        at, count, single = 0, len(messages), 0
+        while at < count:
+            if self._open is None and at >= single:
+                found = Whole._make(find_whole(messages, at, count))
+                # What ends the run is looked at message by message, to its end: it is not looked for again there.
+                single = found.stop + 1
+                if found.transactions > 1:
+                    own = tuple(islice(relations, found.relations))
+                    items.append(make_run(messages, at, found, own, self._previous_end))
+                    self._previous_end = Lsn(found.end_lsn)
+                    at = found.stop
+                    continue
+            elif self._open is not None:
+                stop, nbytes = find_rows(messages, at)
+                if stop > at:
+                    self._open.messages += messages[at:stop]
+                    self._open.events += stop - at
+                    self._open.nbytes += nbytes
+                    at = stop
+                    continue
+            self._rare(messages[at], relations, items)
+            at += 1
+
+    def _rare(self, message: bytes, relations: Iterator[Relation], items: list[Item]) -> None:
         """Everything but a row of an open transaction."""
         if message[0] == _KEEPALIVE:
             self._keepalive(Lsn(_u64(message, 1)[0]), items)
@@ -112,7 +135,7 @@ class Assembler:
             self._commit(message, open_, items)
         elif tag in _UNCOUNTED:
             if tag == _RELATION:
-                open_.relations.append(next(relations))  # type: ignore[call-overload]
+                open_.relations.append(next(relations))
             open_.messages.append(message)
             open_.nbytes += len(message)
         elif tag == _MESSAGE:

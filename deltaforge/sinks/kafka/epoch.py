@@ -27,6 +27,7 @@ from deltaforge.model import (
     Progress,
     Receipt,
     TransactionPart,
+    TransactionRun,
     Watermark,
 )
 from deltaforge.position import Door, item_flush
@@ -171,8 +172,11 @@ class Epoch:
         for n, item in enumerate(batch.items):
             if not isinstance(item, Watermark):
                 overhead -= item.nbytes
-            await self._take(item)
-            await self._consider_end(more_waits=n < last or self._more_waits())
+            pieces = self._door.pieces(item)
+            for piece in pieces:
+                await self._take(piece)
+                more = n < last or piece is not pieces[-1]
+                await self._consider_end(more_waits=more or self._more_waits())
         if not batch.items:
             # It made the one before it wait for more, and was not worth waiting for.
             await self._consider_end(more_waits=self._more_waits())
@@ -213,8 +217,12 @@ class Epoch:
             self._check()
             await self._writer.produce_pending()
 
-    def _encode(self, item: TransactionPart | LogicalMessage, skip: int, events: int, before: Lsn) -> Encoded | None:
+    def _encode(
+        self, item: TransactionPart | TransactionRun | LogicalMessage, skip: int, events: int, before: Lsn
+    ) -> Encoded | None:
         encoder, now_ns = self._w.encoder, self._w.now_ns()
+        if isinstance(item, TransactionRun):
+            return encoder.encode_run(item, item.previous_end or before, now_ns)
         if isinstance(item, LogicalMessage):
             return encoder.encode_message(item, now_ns) if events else None
         if not events:

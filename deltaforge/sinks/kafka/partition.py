@@ -13,6 +13,8 @@ from __future__ import annotations
 from itertools import count as counter
 from typing import TYPE_CHECKING
 
+from deltaforge.twin import compiled_module
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -21,6 +23,7 @@ _SEED = 0x9747B28C
 _WORD = 0xFFFFFFFF
 _FEW = 8
 """Fewer keys of one length than this are hashed one by one."""
+_twin = compiled_module("deltaforge._walk")
 _MANY = 1024
 """Lanes in one big integer: more would leave the processor's cache."""
 
@@ -46,6 +49,15 @@ def partition_for(key: bytes, count: int) -> int:
 
 def partitions(keys: Sequence[bytes | None], count: int, *, unkeyed: Iterator[int] = counter()) -> list[int]:  # noqa: B008
     """The partition of each key, in order. `unkeyed` gives the number of the next run of None keys."""
+    if _twin is not None:
+        sticky = next(unkeyed) % count if None in keys else 0
+        found: list[int] = _twin.partitions(list(keys), count, sticky)
+        return found
+    return partitions_slowly(keys, count, unkeyed=unkeyed)
+
+
+def partitions_slowly(keys: Sequence[bytes | None], count: int, *, unkeyed: Iterator[int]) -> list[int]:
+    """`partitions` in Python."""
     out = [0] * len(keys)
     by_size: dict[int, list[int]] = {}
     none: list[int] = []

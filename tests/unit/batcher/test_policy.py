@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltaforge.batcher.policy import BatchPolicy
-from deltaforge.model import Batch, Segment, TransactionPart, Watermark
+from deltaforge.model import Batch, Segment, TransactionPart, TransactionRun, Watermark
+from deltaforge.runs import parts
 from deltaforge.transactions.assembler import Assembler, split
 from tests.support.streams import Planned, chunked, messages, plans, sizes
 
@@ -33,13 +34,14 @@ def segments_of(plan: list[Planned], cut: list[int]) -> list[Segment]:
 def flattened(items: list[object]) -> list[object]:
     """Every message once, every end once, every watermark: what has to survive batching."""
     out: list[object] = []
-    for item in items:
-        if isinstance(item, TransactionPart):
+    for whole in items:
+        for item in parts(whole) if isinstance(whole, TransactionRun) else [whole]:
+            if not isinstance(item, TransactionPart):
+                out.append(item)
+                continue
             out += item.messages
             if item.committed:
                 out.append(item.end_lsn)
-        else:
-            out.append(item)
     return out
 
 

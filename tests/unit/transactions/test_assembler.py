@@ -9,17 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltaforge.errors import ProtocolViolation
-from deltaforge.model import LogicalMessage, Lsn, TransactionPart, WalChunk, Watermark
-from deltaforge.position import item_position
+from deltaforge.model import Item, LogicalMessage, Lsn, TransactionPart, TransactionRun, WalChunk, Watermark
+from deltaforge.position import anchor_of, item_flush, item_position
+from deltaforge.runs import cut as cut_run
+from deltaforge.runs import first_part, parts
 from deltaforge.transactions.assembler import POSTGRES_EPOCH_US, Assembler, split
 from tests.support import pgoutput_bytes as wire
 from tests.support.streams import EVENTS, TABLE, Planned, chunked, messages, plans, sizes
 
 
 def assemble(chunks: list[WalChunk]) -> list[TransactionPart | LogicalMessage | Watermark]:
+    """All items of a stream, runs taken apart."""
+    out: list[TransactionPart | LogicalMessage | Watermark] = []
+    for item in assembled(chunks):
+        out += parts(item) if isinstance(item, TransactionRun) else [item]
+    return out
+
+
+def assembled(chunks: list[WalChunk]) -> list[Item]:
     """All items of a stream."""
     assembler = Assembler()
-    out = []
+    out: list[Item] = []
     for chunk in chunks:
         assert assembler.follows(chunk)
         segment = assembler.feed(chunk)
@@ -31,14 +41,14 @@ def assemble(chunks: list[WalChunk]) -> list[TransactionPart | LogicalMessage | 
 @given(plans(), sizes)
 def test_parts_are_the_committed_transactions_in_order_each_event_once(plan: list[Planned], cut: list[int]) -> None:
     """Guards against rows lost, doubled or renumbered where a chunk ends in mid-transaction."""
-    parts = [item for item in assemble(chunked(messages(plan), cut)) if isinstance(item, TransactionPart)]
+    found = [item for item in assemble(chunked(messages(plan), cut)) if isinstance(item, TransactionPart)]
     seen: dict[int, list[int]] = {}
-    for part in parts:
+    for part in found:
         indexes = seen.setdefault(part.commit_lsn, [])
         indexes += range(part.first_index, part.first_index + part.events)
         assert sum(m[25] in EVENTS for m in part.messages) == part.events
     assert seen == {step.lsn: list(range(step.events)) for step in plan if step.kind == "tx"}
-    ends = [part.end_lsn for part in parts if part.committed]
+    ends = [part.end_lsn for part in found if part.committed]
     assert ends == [step.end for step in plan if step.kind == "tx"]
 
 
@@ -68,7 +78,7 @@ def test_a_reset_forgets_the_open_transaction(plan: list[Planned], cut: list[int
     for chunk in chunks[: data.draw(st.integers(0, len(chunks)))]:
         assembler.feed(chunk)
     assembler.reset()
-    assert [i for c in chunks for i in assembler.feed(c).items] == assemble(chunks)
+    assert [i for c in chunks for i in assembler.feed(c).items] == assembled(chunks)
 
 
 @given(plans(), sizes, st.data())
@@ -87,6 +97,40 @@ def test_splitting_a_part_keeps_every_message_and_relation(
         assert (tail.first_index, tail.events) == (part.first_index + at, part.events - at)
         assert (head.end_lsn, tail.end_lsn) == (0, part.end_lsn)
         assert head.nbytes + tail.nbytes == part.nbytes
+
+
+@given(plans(), sizes)
+def test_a_run_says_of_its_transactions_what_they_say_themselves(plan: list[Planned], cut: list[int]) -> None:
+    """Guards against a checkpoint, a confirmation or a budget that depends on how chunks were cut."""
+    for run in assembled(chunked(messages(plan), cut)):
+        if not isinstance(run, TransactionRun):
+            continue
+        own = parts(run)
+        assert run.transactions == len(own) > 1
+        assert (run.events, run.nbytes) == (sum(p.events for p in own), sum(p.nbytes for p in own))
+        assert run.relations == tuple(r for p in own for r in p.relations)
+        assert (run.first_commit_lsn, run.previous_end) == (own[0].commit_lsn, own[0].previous_end)
+        assert item_position(run) == item_position(own[-1])
+        assert item_flush(run) == item_flush(own[-1])
+        assert anchor_of(run) == anchor_of(own[-1])
+
+
+@given(plans(), sizes, st.integers(0, 6))
+def test_cutting_a_run_loses_nothing(plan: list[Planned], cut: list[int], room: int) -> None:
+    """Guards against a transaction lost, doubled or put before another where a batch is full."""
+    for run in assembled(chunked(messages(plan), cut)):
+        if not isinstance(run, TransactionRun):
+            continue
+        front, rest = cut_run(run, room)
+        assert front is None or front.events <= room
+        assert taken_apart(front) + taken_apart(rest) == parts(run)
+        head, rest = first_part(run)
+        assert [head, *taken_apart(rest)] == parts(run)
+
+
+def taken_apart(item: TransactionRun | None) -> list[TransactionPart]:
+    """The transactions of a run, if there is one."""
+    return [] if item is None else parts(item)
 
 
 def test_keepalives_inside_a_transaction_are_not_watermarks() -> None:
