@@ -61,6 +61,8 @@ class PgType(msgspec.Struct, frozen=True):
     """What a domain stands for (fully resolved), else None."""
     base_modifier: int = -1
     """The domain's type modifier; -1 = none."""
+    labels: tuple[str, ...] = ()
+    """Labels of an enum in the order they were added, as they were when the table was announced."""
 
 
 class Column(msgspec.Struct, frozen=True):

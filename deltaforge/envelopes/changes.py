@@ -116,8 +116,8 @@ def _deleted(
 def _event(
     key: str | None, before: str, after: str, op: str, headers: Headers | None, plan: Plan, frame: Frame, lsn: int
 ) -> Record:
-    value = f'{{"before":{before},"after":{after}{frame.head}{lsn}{frame.middle(plan)}{lsn}{frame.tail(op)}'
-    full_key = None if key is None else f"{{{key}{plan.key_end}".encode("latin-1")
+    value = f'{plan.value_start}{before},"after":{after}{frame.head}{lsn}{frame.middle(plan)}{lsn}{frame.tail(op)}'
+    full_key = None if key is None else f"{plan.key_start}{key}{plan.key_end}".encode("latin-1")
     return Record(plan.topic, full_key, value.encode("latin-1"), headers)
 
 

@@ -28,13 +28,16 @@ _CALL = re.compile(r"\(*[\w.\"]+\(.*\)|CURRENT_\w+|LOCALTIME\w*", re.DOTALL)
 
 def null_json(column: Column, rendering: Rendering) -> str:
     """JSON text for NULL in `column`."""
-    default = _default_json(column.default, rendering) if column.default is not None else None
+    default = default_json(column.default, rendering)
     if default is not None:
         return default
     return rendering.fallback if column.not_null else "null"
 
 
-def _default_json(expression: str, rendering: Rendering) -> str | None:
+def default_json(expression: str | None, rendering: Rendering) -> str | None:
+    """JSON text of a column's default, as its schema has it; None when it counts as none."""
+    if expression is None:
+        return None
     text = literal(expression)
     if text is None:
         return rendering.computed if _CALL.match(expression) else None

@@ -1,7 +1,8 @@
 """What stands around a row in a change event: the source block and the envelope's tail.
 
 Within one part of a transaction only the row's LSN (twice) varies, so everything else is formatted once:
-`{"before":..,"after":..,` + head + lsn + middle(table) + lsn + tail(op).
+`{"before":..,"after":..,` + head + lsn + middle(table) + lsn + tail(op). With a schema in front, the tail closes that
+object too.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Frame:
         self._xid = f'"txId":{part.xid},"lsn":'
         self._origin = f',"xmin":null,{origin.json()}}},"transaction":null,"op":'
         self._time = f',"ts_ms":{now_ns // 1_000_000},"ts_us":{now_ns // 1000},"ts_ns":{now_ns}}}'
+        if spec.value_schemas:
+            self._time += "}"
         self._middles: dict[int, str] = {}
 
     def middle(self, plan: Plan) -> str:

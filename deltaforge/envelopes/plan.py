@@ -13,6 +13,7 @@ import msgspec
 from deltaforge.envelopes.defaults import null_json
 from deltaforge.envelopes.fields import UNSENT, Field
 from deltaforge.envelopes.jsontext import quote, quoted_name
+from deltaforge.envelopes.recordschemas import key_schema, opening, value_schema
 from deltaforge.envelopes.topics import sanitized, topic_of
 from deltaforge.envelopes.values import Rendering, rendering
 from deltaforge.errors import OperatorError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deltaforge.envelopes.base import EncoderSpec
-    from deltaforge.model import Lsn, Relation
+    from deltaforge.model import Column, Lsn, Relation
 
 IDENTIFIER = "__dbz__physicalTableIdentifier"
 CONVERSION_ERRORS = (ValueError, ArithmeticError, KeyError, IndexError)
@@ -65,8 +66,25 @@ class Plan:
         self.topic = topic_of(spec, relation)
         physical = sanitized(f"{spec.topic_prefix}.{relation.schema}.{relation.table}")
         self.key_end = f',"{IDENTIFIER}":{quote(physical)}}}' if spec.add_table_identifier else "}"
+        self._open(spec)
+        self.collection = f"{relation.schema}.{relation.table}"
+        """Debezium's name of the table: neither quoted nor sanitized."""
         self.schema_json = quoted_name(relation.schema)
         self.table_json = quoted_name(relation.table)
+
+    def _open(self, spec: EncoderSpec) -> None:
+        """What keys and values begin with, and what closes the keys."""
+        self.key_start, self.value_schema = "{", ""
+        if spec.key_schemas:
+            identifier = IDENTIFIER if spec.add_table_identifier else None
+            schema = key_schema(self.topic, self._described(self.key_columns), spec.values, identifier)
+            self.key_start, self.key_end = opening(schema) + "{", self.key_end + "}"
+        if spec.value_schemas:
+            self.value_schema = opening(value_schema(self.topic, self._described(self.columns), spec.values))
+        self.value_start = self.value_schema + '{"before":'
+
+    def _described(self, columns: Sequence[PlanColumn]) -> list[tuple[Column, Rendering]]:
+        return [(self.relation.columns[column.index], column.rendering) for column in columns]
 
     def row(self, fields: Sequence[Field]) -> str:
         """The JSON object of one row. Raises one of CONVERSION_ERRORS."""

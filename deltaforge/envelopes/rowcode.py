@@ -126,6 +126,7 @@ class RowWriter:
             "four": has_four_bytes,
             "ordinary": self._ordinary,
             "other": self._other,
+            "start": f'{plan.value_start}null,"after":',
         }
         self._expressions = {column.index: _expression(column, self._names) for column in plan.columns}
         self.rows = cast("Rows", self._compile(_ROWS, SHORT * plan.count, "rows"))
@@ -134,7 +135,7 @@ class RowWriter:
         plan = self._plan
         fields, _ = read_fields(message, 31, plan.count)
         key = plan.key(fields)
-        return plan.row(fields), None if key is None else f"{{{key}{plan.key_end}"
+        return plan.row(fields), None if key is None else f"{plan.key_start}{key}{plan.key_end}"
 
     def _other(self, message: bytes, text: str, pieces: list[str]) -> Written:
         """A row that is not all short: by the code of its shape, else the ordinary way."""
@@ -176,11 +177,11 @@ class RowWriter:
             count=how.pieces,
             names=how.names,
             lines=indent.join(lines) or "pass",
-            after=_object(plan.columns, shown, "}"),
-            key=_object(plan.key_columns, shown, plan.key_end) if plan.key_columns else "None",
+            after=_object(plan.columns, shown, "{", "}"),
+            key=_object(plan.key_columns, shown, plan.key_start, plan.key_end) if plan.key_columns else "None",
             rare=r'"\\u00" in after or not text.isascii() and four(text)' if texts else "False",
             add_key='key.encode("latin-1")' if plan.key_columns else "None",
-            start='{{"before":null,"after":',
+            start="{start}" if plan.value_schema else '{{"before":null,"after":',
         )
 
 
@@ -202,13 +203,13 @@ def _expression(column: PlanColumn, names: dict[str, object]) -> str:
             return f"f{column.index}(SLOT)"
 
 
-def _object(columns: tuple[PlanColumn, ...], shown: dict[int, str], end: str) -> str:
+def _object(columns: tuple[PlanColumn, ...], shown: dict[int, str], start: str, end: str) -> str:
     """An f-string of a JSON object. Constants are string literals beside it, which the compiler merges."""
     out = []
-    comma = "{"
+    comma = start
     for column in columns:
         expression = shown.get(column.index)
         constant = comma + column.label
         out.append(repr(constant + column.null) if expression is None else f"{constant!r} f'''{{{expression}}}'''")
         comma = ","
-    return " ".join([*out, repr(end if columns else "{" + end)])
+    return " ".join([*out, repr(end if columns else start + end)])

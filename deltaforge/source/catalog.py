@@ -101,6 +101,7 @@ WITH RECURSIVE wanted(oid) AS (
     WHERE v.oid <> 0
 )
 SELECT t.oid::bigint, t.typname::text, t.typtype::text, n.nspname::text,
-       coalesce((SELECT e.oid::bigint FROM pg_type e WHERE e.typarray = t.oid), 0), t.typbasetype::bigint, t.typtypmod
+       coalesce((SELECT e.oid::bigint FROM pg_type e WHERE e.typarray = t.oid), 0), t.typbasetype::bigint, t.typtypmod,
+       ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.oid)
 FROM wanted w JOIN pg_type t ON t.oid = w.oid JOIN pg_namespace n ON n.oid = t.typnamespace
 """

@@ -8,7 +8,7 @@ table as it was; a column that is gone today has no facts.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotation
+from collections.abc import Mapping, Sequence  # noqa: TC003 - msgspec reads the annotations
 
 import msgspec
 
@@ -46,7 +46,10 @@ class RelationFacts(msgspec.Struct, frozen=True):
 
 
 class TypeRow(msgspec.Struct, frozen=True):
-    """One row of pg_type. `element` is 0 unless it is a true array, `base` unless it is a domain."""
+    """One row of pg_type. `element` is 0 unless it is a true array, `base` unless it is a domain.
+
+    `labels`: an enum's, in the order they were added, which is how Debezium lists them.
+    """
 
     oid: int
     name: str
@@ -55,6 +58,7 @@ class TypeRow(msgspec.Struct, frozen=True):
     element: int
     base: int
     modifier: int
+    labels: Sequence[str] = ()
 
 
 def parse_relation(message: bytes, at: int) -> Announced:
@@ -103,7 +107,7 @@ def _type(oid: int, rows: Mapping[int, TypeRow]) -> PgType:
         modifier = base.modifier if base.modifier != -1 else modifier
         base = rows[base.base]
     resolved = _type(base.oid, rows) if base is not row else None
-    return PgType(oid, row.name, row.kind, row.schema, element, resolved, modifier)
+    return PgType(oid, row.name, row.kind, row.schema, element, resolved, modifier, tuple(row.labels))
 
 
 def unknown_type(oid: int) -> PgType:

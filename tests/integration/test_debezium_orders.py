@@ -89,9 +89,16 @@ def masked(row: Row) -> tuple[str, str | None, str | None, list[list[str]]]:
     return row["topic"], key, value, row["headers"]
 
 
+def payload(row: Row) -> Row:
+    """The event itself, without the schema that may stand before it."""
+    value: Row = json.loads(row["value"])
+    event: Row = value.get("payload", value)
+    return event
+
+
 def positions(rows: list[Row]) -> list[tuple[int, str]]:
     """Every event's place in LSN order, with what tells it from the others."""
-    events = [(json.loads(row["value"])["source"]["lsn"], masked(row)) for row in rows if row["value"]]
+    events = [(payload(row)["source"]["lsn"], masked(row)) for row in rows if row["value"]]
     ranks = {lsn: rank for rank, lsn in enumerate(sorted({lsn for lsn, _ in events}))}
     return sorted((ranks[lsn], repr(event)) for lsn, event in events)
 
@@ -100,18 +107,22 @@ def check_clocks(rows: list[Row]) -> None:
     """The three units of each clock agree."""
     for row in rows:
         if row["value"]:
-            event = json.loads(row["value"])
+            event = payload(row)
             source = event["source"]
             assert source["ts_ms"] == source["ts_us"] // 1000
             assert source["ts_ns"] == source["ts_us"] * 1000
             assert (event["ts_ms"], event["ts_us"], event["ts_ns"]) == (NOW_NS // 10**6, NOW_NS // 1000, NOW_NS)
 
 
-def test_one_topic_per_table_has_the_bytes_of_debezium(orders: list[TransactionPart]) -> None:
-    """Guards against any byte that a Debezium consumer would not expect."""
-    spec = spec_for(topic="gold.${source.schema}.${source.table}", topic_prefix="gold", database="golddb")
+@pytest.mark.parametrize("schemas", [False, True])
+def test_one_topic_per_table_has_the_bytes_of_debezium(orders: list[TransactionPart], schemas: bool) -> None:
+    """Guards against any byte that a Debezium consumer would not expect, also with a schema in each key and value."""
+    spec = spec_for(
+        topic="gold.${source.schema}.${source.table}", topic_prefix="gold", database="golddb",
+        key_schemas=schemas, value_schemas=schemas,
+    )  # fmt: skip
     # GIVEN the recording of orders.sql, and the same SQL read from a slot
-    theirs, ours = recorded("orders.jsonl"), encoded(orders, spec)
+    theirs, ours = recorded("orders_schemas.jsonl" if schemas else "orders.jsonl"), encoded(orders, spec)
     # THEN each topic holds the same records in the same order
     for topic in sorted({row["topic"] for row in theirs}):
         assert [masked(row) for row in ours if row["topic"] == topic] == [
