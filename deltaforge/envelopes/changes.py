@@ -32,6 +32,11 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers | None
 
+    @property
+    def nbytes(self) -> int:
+        """Sizes of key and value."""
+        return len(self.key or b"") + len(self.value or b"")
+
 
 class Change(NamedTuple):
     """The tuples of one insert, update or delete."""
@@ -116,7 +121,8 @@ def _deleted(
 def _event(
     key: str | None, before: str, after: str, op: str, headers: Headers | None, plan: Plan, frame: Frame, lsn: int
 ) -> Record:
-    value = f'{plan.value_start}{before},"after":{after}{frame.head}{lsn}{frame.middle(plan)}{lsn}{frame.tail(op)}'
+    head = f'{plan.value_start}{before},"after":{after}{frame.head}'
+    value = f"{head}{lsn}{frame.middle(plan)}{lsn}{frame.closing(plan, lsn, op)}"
     full_key = None if key is None else f"{plan.key_start}{key}{plan.key_end}".encode("latin-1")
     return Record(plan.topic, full_key, value.encode("latin-1"), headers)
 

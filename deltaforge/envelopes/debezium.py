@@ -8,6 +8,8 @@ Rule 3: a change of the key is a delete of the old key (with tombstone) and an i
 Rule 4: a value that was not sent (unchanged TOAST) is taken from the old tuple where that has it, else it becomes the
         placeholder. A key tuple ('K') says nothing about columns outside the replica identity.
 Rule 5: the Origin message of a transaction counts for all its parts.
+Rule 6: with transaction metadata (tally.py) every event takes the ordinary way, and those skipped by position too, for
+        their count; what they give is thrown away.
 """
 
 from __future__ import annotations
@@ -18,15 +20,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from deltaforge.envelopes.base import POSITION_INDEX, POSITION_LSN, Encoded, EncoderSpec, Headers
 from deltaforge.envelopes.changes import Record, change_records, read_change, truncate_records, truncated
 from deltaforge.envelopes.frame import Frame, Origin
+from deltaforge.envelopes.messages import Message, Messages
 from deltaforge.envelopes.plan import CONVERSION_ERRORS, Plan
 from deltaforge.envelopes.rowcode import Rows, RowWriter
+from deltaforge.envelopes.tally import Tally
 from deltaforge.errors import DeltaforgeError, ProtocolViolation
 from deltaforge.model import Lsn
+from deltaforge.runs import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from deltaforge.model import LogicalMessage, Relation, TransactionPart
+    from deltaforge.model import LogicalMessage, Relation, TransactionPart, TransactionRun
 
 PLANS_KEPT = 4096
 """Table versions whose plans are kept across epochs; one more and all are forgotten."""
@@ -56,6 +61,9 @@ class DebeziumEncoder:
         self._known: dict[Relation, tuple[Plan, Rows]] = {}
         self._omitted: dict[str, None] = {}
         self._origin = Origin()
+        self._messages = Messages(spec)
+        self._tally = Tally(spec) if spec.transaction_topic else None
+        self._commit_us = self._message_lsn = 0
 
     @property
     def omitted(self) -> tuple[str, ...]:
@@ -67,10 +75,15 @@ class DebeziumEncoder:
         self._plans.clear()
         self._lanes.clear()
         self._origin = Origin()
+        self._commit_us = self._message_lsn = 0
 
     def learn(self, part: TransactionPart) -> None:
         """Take in Relations and the Origin of a part that needs no records."""
         self._begin(part)
+        if self._tally is not None and not (part.first_index == 0 and part.committed):
+            # The rest of this transaction may be new.
+            self._walk(part, part.events, self._work(part, Lsn(0), 0))
+            return
         relations = iter(part.relations)
         for message in part.messages:
             if message[25] not in _EVENTS:
@@ -81,34 +94,74 @@ class DebeziumEncoder:
     ) -> Encoded:
         """The records of `part` without its first `skip` events."""
         self._begin(part)
-        work = _Work(self._spec, part, previous_end, now_ns, positions or self._spec.position_headers)
+        work = self._work(part, previous_end, now_ns, positions)
+        if self._tally is None:
+            self._walk(part, skip, work)
+            return work.done()
+        if part.first_index + skip == 0:
+            work.add([self._tally.begin(part)], 0, events=0)
+        self._walk(part, skip, work)
+        if part.committed:
+            end = self._tally.end(part)
+            work.add([end], part.first_index + part.events, events=0)
+        return work.done()
+
+    def _walk(self, part: TransactionPart, skip: int, work: _Work) -> None:
+        """Everything in `part`, in order."""
         relations = iter(part.relations)
         messages, at, stop, index = part.messages, 0, len(part.messages), part.first_index
         first = index + skip
+        uncounted = self._tally is None
+        unseen = work if uncounted else self._work(part, Lsn(0), 0)
         while at < stop:
             message = messages[at]
             if message[25] not in _EVENTS:
                 self._apply(message, relations)
                 at += 1
                 continue
-            if index >= first and (lane := self._lane(message)):
+            if index >= first and uncounted and (lane := self._lane(message)):
                 taken = work.run(lane, messages, at, stop, index, self._origin)
                 at += taken
                 index += taken
                 continue
             if index >= first:
                 self._event(message, index, work)
+            elif not uncounted:
+                self._event(message, index, unseen)
             at += 1
             index += 1
-        return work.done()
+
+    def _work(self, part: TransactionPart, previous_end: Lsn, now_ns: int, positions: bool = False) -> _Work:
+        wanted = positions or self._spec.position_headers
+        # To Debezium a message outside of transactions ends one.
+        previous_end = Lsn(max(previous_end, self._message_lsn))
+        return _Work(self._spec, part, previous_end, now_ns, wanted, self._tally)
+
+    def encode_run(self, run: TransactionRun, previous_end: Lsn, now_ns: int) -> Encoded:
+        """The records of all transactions of `run`."""
+        encoded = Encoded([], [], [], [], 0, 0)
+        for part in parts(run):
+            encoded.extend(self.encode(part, 0, part.previous_end or previous_end, now_ns))
+        return encoded
 
     def encode_message(self, message: LogicalMessage, now_ns: int) -> Encoded:
-        """Logical messages give no records."""
-        return Encoded([], [], [], [], 0, 0)
+        """The record of a non-transactional logical message."""
+        self._message_lsn = message.lsn
+        found = self._messages.wanted(message.message)
+        if found is None:
+            return Encoded([], [], [], [], 0, 0)
+        # Its clock is that of the last transaction before it, as Debezium's.
+        frame = Frame(self._spec, None, self._commit_us or now_ns // 1000, message.lsn, now_ns, Origin())
+        record = self._messages.record(found, frame)
+        headers = _positions(message.lsn, -1, 1) if self._spec.position_headers else None
+        return Encoded([record.topic], [record.key], [record.value], headers or [None], record.nbytes, 1)
 
     def _begin(self, part: TransactionPart) -> None:
+        self._commit_us = part.commit_time_us
         if part.first_index == 0:
             self._origin = Origin()
+            if self._tally is not None:
+                self._tally.clear()
 
     def _apply(self, message: bytes, relations: Iterator[Relation]) -> None:
         """Take in a message that is no event."""
@@ -155,7 +208,12 @@ class DebeziumEncoder:
     def _event(self, message: bytes, index: int, work: _Work) -> None:
         """An event outside the common run."""
         kind = message[25]
-        if kind == _MESSAGE or _OPERATION[message[25:26]] in self._spec.skipped_operations:
+        if kind == _MESSAGE:
+            found = self._messages.wanted(message)
+            if found is not None:
+                work.message(self._messages, found, index, self._origin)
+            return
+        if _OPERATION[message[25:26]] in self._spec.skipped_operations:
             return
         if kind == _TRUNCATE:
             plans = [self._plan(oid) for oid in truncated(message)]
@@ -175,9 +233,16 @@ class _Work:
     """The records of one part, growing."""
 
     def __init__(
-        self, spec: EncoderSpec, part: TransactionPart, previous_end: Lsn, now_ns: int, positions: bool
+        self,
+        spec: EncoderSpec,
+        part: TransactionPart,
+        previous_end: Lsn,
+        now_ns: int,
+        positions: bool,
+        tally: Tally | None,
     ) -> None:
         self._spec = spec
+        self._tally = tally
         self._positions_wanted = positions
         self._part = part
         self._previous_end = previous_end
@@ -188,7 +253,10 @@ class _Work:
     def _framed(self, origin: Origin) -> Frame:
         # Not before the first event: the Origin message comes ahead of it.
         if self._frame is None:
-            self._frame = Frame(self._spec, self._part, self._previous_end, self._now_ns, origin)
+            part = self._part
+            self._frame = Frame(
+                self._spec, part.xid, part.commit_time_us, self._previous_end, self._now_ns, origin, self._tally
+            )
         return self._frame
 
     def run(self, lane: Lane, messages: list[bytes], at: int, stop: int, index: int, origin: Origin) -> int:
@@ -224,14 +292,19 @@ class _Work:
             records = change_records(change, plan, frame, self._spec, lsn)
         if records is None:
             raise _blamed(plan, message)
-        self._add(records, index)
+        self.add(records, index)
 
     def truncate(self, plans: list[Plan], message: bytes, index: int, origin: Origin) -> None:
         """Encode a truncate of one or more tables."""
         lsn = int.from_bytes(message[1:9], "big")
-        self._add(truncate_records(plans, self._framed(origin), lsn), index)
+        self.add(truncate_records(plans, self._framed(origin), lsn), index)
 
-    def _add(self, records: list[Record], index: int) -> None:
+    def message(self, messages: Messages, message: Message, index: int, origin: Origin) -> None:
+        """Encode a logical message."""
+        self.add([messages.record(message, self._framed(origin))], index)
+
+    def add(self, records: list[Record], index: int, events: int = 1) -> None:
+        """Append the records of one event, or of no event at all."""
         encoded = self._encoded
         position = self._positions(index, 1)[0] or []
         for record in records:
@@ -239,19 +312,24 @@ class _Work:
             encoded.keys.append(record.key)
             encoded.values.append(record.value)
             encoded.headers.append([*(record.headers or ()), *position] or None)
-        encoded.events += 1
+        encoded.events += events
 
     def _positions(self, index: int, count: int) -> list[Headers | None]:
         if not self._positions_wanted:
             return [None] * count
-        lsn = (POSITION_LSN, str(self._part.commit_lsn).encode())
-        return [[lsn, (POSITION_INDEX, b"%d" % number)] for number in range(index, index + count)]
+        return _positions(self._part.commit_lsn, index, count)
 
     def done(self) -> Encoded:
         """The records so far, weighed."""
         encoded = self._encoded
         encoded.nbytes = sum(map(len, filter(None, encoded.keys))) + sum(map(len, filter(None, encoded.values)))
         return encoded
+
+
+def _positions(lsn: Lsn, index: int, count: int) -> list[Headers | None]:
+    """The position headers of `count` events from `index` on."""
+    place = (POSITION_LSN, str(lsn).encode())
+    return [[place, (POSITION_INDEX, b"%d" % number)] for number in range(index, index + count)]
 
 
 def _blamed(plan: Plan, message: bytes) -> DeltaforgeError:

@@ -2,7 +2,7 @@
 
 Within one part of a transaction only the row's LSN (twice) varies, so everything else is formatted once:
 `{"before":..,"after":..,` + head + lsn + middle(table) + lsn + tail(op). With a schema in front, the tail closes that
-object too.
+object too. Where transactions are told (tally.py) the tail varies: `closing` writes it for one row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from deltaforge.envelopes.jsontext import quoted_name
 if TYPE_CHECKING:
     from deltaforge.envelopes.base import EncoderSpec
     from deltaforge.envelopes.plan import Plan
-    from deltaforge.model import Lsn, TransactionPart
+    from deltaforge.envelopes.tally import Tally
+    from deltaforge.model import Lsn
 
 VERSION = "3.7.0.Final"
 """The Debezium release whose bytes we write."""
@@ -37,22 +38,31 @@ class Origin:
 
 
 class Frame:
-    """The constant text of one part."""
+    """The constant text of one part, or of a logical message outside of transactions (`xid` None)."""
 
-    __slots__ = ("_middles", "_origin", "_stamp", "_time", "_xid", "head")
+    __slots__ = ("_middles", "_source_end", "_stamp", "_tally", "_time", "_txid", "_xid", "head", "now_ms")
 
     def __init__(
-        self, spec: EncoderSpec, part: TransactionPart, previous_end: Lsn, now_ns: int, origin: Origin
+        self,
+        spec: EncoderSpec,
+        xid: int | None,
+        us: int,
+        previous_end: Lsn,
+        now_ns: int,
+        origin: Origin,
+        tally: Tally | None = None,
     ) -> None:
-        us = part.commit_time_us
         last = f'\\"{int(previous_end)}\\"' if previous_end else "null"
         self.head = (
             f',"source":{{"version":"{VERSION}","connector":"postgresql","name":{quoted_name(spec.topic_prefix)},'
             f'"ts_ms":{us // 1000},"snapshot":"false","db":{quoted_name(spec.database)},"sequence":"[{last},\\"'
         )
         self._stamp = f'\\"]","ts_us":{us},"ts_ns":{us * 1000},"schema":'
-        self._xid = f'"txId":{part.xid},"lsn":'
-        self._origin = f',"xmin":null,{origin.json()}}},"transaction":null,"op":'
+        self._xid = xid
+        self._txid = f'"txId":{"null" if xid is None else xid},"lsn":'
+        self._source_end = f',"xmin":null,{origin.json()}}}'
+        self._tally = tally
+        self.now_ms = now_ns // 1_000_000
         self._time = f',"ts_ms":{now_ns // 1_000_000},"ts_us":{now_ns // 1000},"ts_ns":{now_ns}}}'
         if spec.value_schemas:
             self._time += "}"
@@ -62,10 +72,26 @@ class Frame:
         """What stands between the two LSNs for a row of this table."""
         found = self._middles.get(id(plan))
         if found is None:
-            found = f'{self._stamp}{plan.schema_json},"table":{plan.table_json},{self._xid}'
+            found = f'{self._stamp}{plan.schema_json},"table":{plan.table_json},{self._txid}'
             self._middles[id(plan)] = found
         return found
 
-    def tail(self, op: str) -> str:
+    def tail(self, op: str, transaction: str = "null") -> str:
         """What follows the second LSN."""
-        return f'{self._origin}"{op}"{self._time}'
+        return f'{self._source_end},"transaction":{transaction},"op":"{op}"{self._time}'
+
+    def closing(self, plan: Plan, lsn: int, op: str) -> str:
+        """What follows the second LSN of exactly one row, which is counted."""
+        if self._tally is None or self._xid is None:
+            return self.tail(op)
+        return self.tail(op, self._tally.place(plan.collection, self._xid, lsn))
+
+    def message_source(self, lsn: int) -> str:
+        """The source block of a logical message, with a comma before it."""
+        return f'{self.head}{lsn}{self._stamp}"","table":"",{self._txid}{lsn}{self._source_end}'
+
+    def message_place(self, lsn: int) -> str:
+        """The JSON of a message's place in its transaction; it is counted."""
+        if self._tally is None or self._xid is None:
+            return "null"
+        return self._tally.place_of_message(self._xid, lsn)

@@ -83,8 +83,8 @@ def opening(schema: str) -> str:
 
 
 def with_schema(schema: str, payload: str) -> str:
-    """A payload with its schema."""
-    return f"{opening(schema)}{payload}}}"
+    """A payload with its schema; '' = the payload alone."""
+    return payload if not schema else f"{opening(schema)}{payload}}}"
 
 
 def key_schema(topic: str, columns: Columns, options: ValueOptions, identifier: str | None) -> str:
