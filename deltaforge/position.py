@@ -51,6 +51,8 @@ class Passed(msgspec.Struct, frozen=True):
     skip: int
     events: int
     """Events that pass."""
+    ends: bool = False
+    """The COMMIT of a part passes; it does so without any event when a checkpoint stood right before it."""
 
 
 def item_position(item: Item) -> Position:
@@ -117,15 +119,17 @@ class Door:
         self._check(item, position)
         self._reached = Lsn(max(self._reached, item_flush(item) or position.commit_lsn))
         skip = events = 0
+        ends = False
         if isinstance(item, TransactionRun):
             events = item.events
         elif isinstance(item, TransactionPart):
             skip = _skipped(item, start)
             events = item.events - skip
+            ends = item.committed and position > start
         elif isinstance(item, LogicalMessage):
             events = int(position > start)
         self._accept(item, position)
-        return Passed(skip, events)
+        return Passed(skip, events, ends)
 
     def _check(self, item: Item, position: Position) -> None:
         origin = self._origin

@@ -36,7 +36,7 @@ from actors import Escalate, Retry
 from deltaforge.errors import DeltaforgeError, Fault
 from deltaforge.failpoints import failpoint_async
 from deltaforge.model import Batch, Lease, LogicalMessage, Lsn, Progress, Receipt, TransactionPart, TransactionRun
-from deltaforge.position import Door, gap
+from deltaforge.position import Door, Passed, gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -212,22 +212,22 @@ class SmallSink(ABC):
             self._w.rewind.raise_to(lease.epoch)
             self._w.budget.release(batch.nbytes, batch.epoch)
             return
-        began, passed = time.perf_counter(), 0
-        for item in batch.items:
-            passed += sum(self._item(door, piece) for piece in door.pieces(item))
-        if passed:
+        began = time.perf_counter()
+        taken = [self._item(door, piece) for item in batch.items for piece in door.pieces(item)]
+        passed = sum(one.events for one in taken)
+        if any(one.events or one.ends for one in taken):
             await failpoint_async(f"{self._w.failpoints}.written")
             await self.make_durable()
         self._epoch_events += batch.events
         self._committed(door, lease.epoch, passed, time.perf_counter() - began)
         self._w.budget.release(batch.nbytes, batch.epoch)
 
-    def _item(self, door: Door, item: Item) -> int:
-        """One item through the door; returns how many of its events are new."""
+    def _item(self, door: Door, item: Item) -> Passed:
+        """One item through the door; returns what of it is new."""
         previous_end = door.accepted.last_commit_end_lsn
         passed = door.take(item)
         if isinstance(item, TransactionPart):
-            if passed.events:
+            if passed.events or passed.ends:
                 previous_end = item.previous_end or previous_end
                 self.write(self._w.encoder.encode(item, passed.skip, previous_end, self._w.now_ns()))
             else:
@@ -237,7 +237,7 @@ class SmallSink(ABC):
             self.write(self._w.encoder.encode_run(item, previous_end, self._w.now_ns()))
         elif isinstance(item, LogicalMessage) and passed.events:
             self.write(self._w.encoder.encode_message(item, self._w.now_ns()))
-        return passed.events
+        return passed
 
     def _committed(self, door: Door, epoch: int, events: int, seconds: float) -> None:
         self._durable = door.accepted

@@ -30,7 +30,7 @@ from deltaforge.model import (
     TransactionRun,
     Watermark,
 )
-from deltaforge.position import Door, item_flush
+from deltaforge.position import Door, Passed, item_flush
 from deltaforge.sinks.kafka.grouping import End, Grouping, Limits
 from deltaforge.sinks.kafka.producer import Doubt
 from deltaforge.sinks.kafka.writer import Writer
@@ -199,7 +199,7 @@ class Epoch:
             self._group.next_source()
         self._at_commit = item_flush(item) != 0
         self._taken += passed.skip + passed.events
-        encoded = self._encode(item, passed.skip, passed.events, before)
+        encoded = self._encode(item, passed, before)
         if encoded is None:
             self._w.budget.release(item.nbytes, self._lease.epoch)
             return
@@ -218,19 +218,20 @@ class Epoch:
             await self._writer.produce_pending()
 
     def _encode(
-        self, item: TransactionPart | TransactionRun | LogicalMessage, skip: int, events: int, before: Lsn
+        self, item: TransactionPart | TransactionRun | LogicalMessage, passed: Passed, before: Lsn
     ) -> Encoded | None:
         encoder, now_ns = self._w.encoder, self._w.now_ns()
         if isinstance(item, TransactionRun):
             return encoder.encode_run(item, item.previous_end or before, now_ns)
         if isinstance(item, LogicalMessage):
-            return encoder.encode_message(item, now_ns) if events else None
-        if not events:
+            return encoder.encode_message(item, now_ns) if passed.events else None
+        if not (passed.events or passed.ends):
             encoder.learn(item)
             return None
         # Parts of a transaction that was split can only be put together again by their positions.
         split = item.commit_lsn == self._split_lsn
-        return encoder.encode(item, skip, item.previous_end or before, now_ns, positions=split)
+        encoded = encoder.encode(item, passed.skip, item.previous_end or before, now_ns, positions=split)
+        return encoded if passed.events or encoded.topics else None
 
     # ---- ending
 
