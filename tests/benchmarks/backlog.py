@@ -1,63 +1,91 @@
-"""A PostgreSQL with a known backlog: rows that wait in slots, and the SQL to watch them being drained."""
+"""A PostgreSQL with a known backlog: rows that wait in a slot, of which every run gets a copy."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
-if TYPE_CHECKING:
-    from deltaforge.embedded.postgres import PostgresServer
+from deltaforge.model import Lsn
+from tests.benchmarks.workloads import PUBLICATION, TABLE
 
-ROWS_PER_TRANSACTION = 100
-PUBLICATION = "orders_pub"
-_TABLES = (
-    "create table orders(id bigint primary key, customer_id bigint not null, status text not null,"
-    " total numeric(12,2) not null, note text, created_at timestamptz not null, updated_at timestamptz)",
-    f"create publication {PUBLICATION} for table orders",
-)
-_LOAD = f"""do $$ begin
-  for part in 0 .. {{parts}} - 1 loop
-    insert into orders
-      select part * {ROWS_PER_TRANSACTION} + n, n * 7, case when n % 2 = 0 then 'new' else 'paid' end, n * 1.25,
-             'order ' || n || ' of part ' || part, now() - n * interval '1 second', null
-      from generate_series(1, {ROWS_PER_TRANSACTION}) n;
+if TYPE_CHECKING:
+    from tests.benchmarks.workloads import Workload
+
+_BASE = "bench_base"
+_LET_GO_S = 60.0
+_ALL_BUT_LAST = """do $$ begin
+  for part in 0 .. {parts} - 2 loop
+    {change};
     commit;
   end loop;
 end $$"""
 
 
 class Backlog:
-    """The table, its rows and the slots on one server."""
+    """One workload's table and rows, and the slots on them; all of it goes away at the end."""
 
-    def __init__(self, server: PostgresServer) -> None:
-        """Make the table and the publication."""
-        self.dsn = server.dsn()
-        self._run(*_TABLES)
+    def __init__(self, dsn: str, workload: Workload) -> None:
+        """Connect; nothing is made before the `with` block."""
+        self.dsn = dsn
+        self.before_last = Lsn(0)
+        """A WAL position that only the last transaction is past."""
+        self.end = Lsn(0)
+        """The WAL position after the last transaction."""
+        self._workload = workload
+        self._connection: psycopg.Connection[Any] = psycopg.connect(dsn, autocommit=True)
 
-    def make_slot(self, name: str) -> None:
-        """A slot that keeps everything from now on."""
-        self._run(f"select pg_create_logical_replication_slot('{name}', 'pgoutput')")
+    def begin(self, rows: int) -> None:
+        """Make the slot that keeps what is written from now on; before that, the rows that will be updated."""
+        if self._workload.updates:
+            self._run(self._workload.insert("1", str(rows)), f"vacuum analyze {TABLE}")
+        self._run(f"select pg_create_logical_replication_slot('{_BASE}', 'pgoutput')")
 
-    def load(self, rows: int) -> str:
-        """Insert the rows in transactions of `ROWS_PER_TRANSACTION`. Returns the WAL position after the last one."""
-        self._run(_LOAD.format(parts=rows // ROWS_PER_TRANSACTION), "checkpoint")
-        return str(self._value("select pg_current_wal_flush_lsn()"))
+    def load(self, rows: int) -> None:
+        """Write the backlog, then a checkpoint: what is left to write would be written during the first run."""
+        workload = self._workload
+        each = workload.per_transaction or rows
+        parts = rows // each
+        change = workload.change(f"part * {each} + 1", f"part * {each} + {each}")
+        self._run("set synchronous_commit = off", _ALL_BUT_LAST.format(parts=parts, change=change))
+        self._run("set synchronous_commit = on")
+        self.before_last = Lsn.parse(str(self._value("select pg_current_wal_insert_lsn()")))
+        self._run(workload.change(str((parts - 1) * each + 1), str(rows)))
+        self.end = Lsn.parse(str(self._value("select pg_current_wal_flush_lsn()")))
+        self._run("checkpoint")
+
+    def make_slot(self, name: str) -> str:
+        """A slot that stands before the backlog. Returns the position it confirms."""
+        self._value("select pg_copy_logical_replication_slot(%s, %s)", _BASE, name)
+        return str(self._value("select confirmed_flush_lsn from pg_replication_slots where slot_name = %s", name))
 
     def active(self, slot: str) -> bool:
         """Whether somebody streams from the slot."""
         return bool(self._value("select active from pg_replication_slots where slot_name = %s", slot))
 
     def drop_slot(self, name: str) -> None:
-        """Forget the slot and the WAL it keeps."""
-        self._run(f"select pg_drop_replication_slot('{name}')")
+        """Forget the slot, once its walsender has seen that the reader is gone."""
+        deadline = time.monotonic() + _LET_GO_S
+        while self.active(name):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"slot {name} is still being read")
+            time.sleep(0.01)
+        self._value("select pg_drop_replication_slot(%s)", name)
+
+    def __enter__(self) -> Self:
+        self._run(*self._workload.tables())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._value("select count(pg_drop_replication_slot(slot_name)) from pg_replication_slots where not active")
+        self._run(f"drop publication {PUBLICATION}", f"drop table {TABLE}, filler", "checkpoint")
+        self._connection.close()
 
     def _run(self, *statements: str) -> None:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement)
+        for statement in statements:
+            self._connection.execute(statement.encode())
 
     def _value(self, query: str, *arguments: object) -> object:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            row = connection.execute(query, arguments).fetchone()
+        row = self._connection.execute(query.encode(), arguments or None).fetchone()
         return row[0] if row else None

@@ -1,0 +1,125 @@
+"""From COMMIT returned to poll() returned: one-row transactions at a steady rate, read by a read_committed consumer.
+
+The sender is a process of its own (sender.py), the reader is this one; on Linux both read the same monotonic clock. The
+first seconds are sent and read, but not counted.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import time
+from array import array
+from typing import TYPE_CHECKING, NamedTuple
+
+from confluent_kafka import Consumer, TopicPartition
+
+from tests.benchmarks.backlog import Backlog
+from tests.benchmarks.drain import PARTITIONS, Site, held, make_topic, pipeline
+from tests.benchmarks.workloads import WORKLOADS
+from tests.support.kafka_topics import delete_topic
+from tests.support.process import REPOSITORY
+
+if TYPE_CHECKING:
+    from tests.support.process import Deltaforge
+
+RATE = 1000
+WARM_UP_S = 5
+_POLL_S = 0.5
+_STALLED_S = 60.0
+
+
+class Latency(NamedTuple):
+    """One measurement; times in milliseconds."""
+
+    transactions: int
+    per_second: float
+    """What the sender reached."""
+    p50: float
+    p90: float
+    p99: float
+    worst: float
+    cpu_share: float
+    """Processor seconds of the deltaforge process in each second."""
+
+
+def measure(site: Site, number: int, seconds: int, *, exactly: bool) -> Latency:
+    """Send for so many seconds through a pipeline of its own."""
+    name = f"latency_{number}"
+    with Backlog(site.postgres.dsn(), WORKLOADS[0]) as backlog:
+        backlog.begin(0)
+        position = backlog.make_slot(name)
+        make_topic(site, name)
+        with pipeline(site, name, exactly=exactly, adopt=position) as product:
+            held(backlog, name, product)
+            product.wait_ready()
+            result = _through(site, product, name, seconds)
+            assert product.term() == 0, product.tail()
+        backlog.drop_slot(name)
+    for topic in (name, f"_deltaforge.{name}.orders-kafka"):
+        delete_topic(site.bootstrap, topic)
+    return result
+
+
+def _through(site: Site, product: Deltaforge, topic: str, seconds: int) -> Latency:
+    count, skipped = (WARM_UP_S + seconds) * RATE, WARM_UP_S * RATE
+    file = site.folder / f"{topic}.committed"
+    arguments = [site.postgres.dsn(), str(RATE), str(count), str(file)]
+    reader = _reader(site.bootstrap, topic)
+    cpu, began = product.cpu_s(), time.monotonic()
+    sender = subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.sender", *arguments], stdin=subprocess.DEVNULL, cwd=REPOSITORY
+    )
+    try:
+        seen = _read(reader, count)
+        share = (product.cpu_s() - cpu) / (time.monotonic() - began)
+        assert sender.wait(_STALLED_S) == 0
+    finally:
+        sender.kill()
+        sender.wait()
+        reader.close()
+    committed = array("q", file.read_bytes())
+    taken = sorted((seen[index + 1] - committed[index]) / 1e6 for index in range(skipped, count))
+    rate = (count - skipped) / (max(committed[skipped:]) - min(committed[skipped:])) * 1e9
+    p50, p90, p99 = (taken[int(len(taken) * part)] for part in (0.5, 0.9, 0.99))
+    return Latency(len(taken), rate, p50, p90, p99, taken[-1], share)
+
+
+def _reader(bootstrap: str, topic: str) -> Consumer:
+    reader = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "deltaforge-latency",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 5,
+        }
+    )
+    reader.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
+    return reader
+
+
+def _read(reader: Consumer, count: int) -> dict[int, int]:
+    """When each row first came out of poll(), by its id. Raises TimeoutError when rows stay away."""
+    arrived: list[tuple[bytes, int]] = []
+    poll, now, take = reader.poll, time.monotonic_ns, arrived.append
+    waits = 0
+    gc.disable()
+    try:
+        while len(arrived) < count:
+            message = poll(_POLL_S)
+            if message is not None and message.error() is None:
+                take((message.key() or b"", now()))
+                waits = 0
+                continue
+            waits += 1
+            if waits * _POLL_S > _STALLED_S:
+                raise TimeoutError(f"{len(arrived)} of {count} rows came, and no other for {_STALLED_S:.0f} s")
+    finally:
+        gc.enable()
+    seen: dict[int, int] = {}
+    for key, when in arrived:
+        seen.setdefault(json.loads(key)["id"], when)
+    return seen
