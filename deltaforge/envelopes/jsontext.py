@@ -43,6 +43,12 @@ def quote(text: str) -> str:
     return quoted
 
 
+def plain_quote(text: str) -> str:
+    """As `quote`, with characters outside the basic plane as they are: for JSON that will stand in a JSON string."""
+    quoted = encode_basestring(text)
+    return _ESCAPE.sub(_upper, quoted) if RARE_ESCAPE in quoted else quoted
+
+
 def has_four_bytes(text: str) -> bool:
     """May `text` hold a character outside the basic plane? Five quick scans are faster than a regular expression."""
     return not text.isascii() and (

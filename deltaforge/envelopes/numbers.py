@@ -7,6 +7,7 @@ Floats follow `Double.toString`: shortest digits (at least two when two are clos
 
 from __future__ import annotations
 
+import re
 import struct
 from binascii import b2a_base64
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SPECIAL = {"NaN": '"NaN"', "Infinity": '"Infinity"', "-Infinity": '"-Infinity"'}
+_SPECIAL_NAME = {"NaN": '"NAN"', "Infinity": '"POSITIVE_INFINITY"', "-Infinity": '"NEGATIVE_INFINITY"'}
+_PLAIN = re.compile(r"-?\d+(?:\.\d+)?\Z")
 
 
 def base64_of_int(number: int) -> str:
@@ -35,7 +38,7 @@ def decimal(text: str) -> str:
 
 def rescaled(text: str, scale: int) -> str:
     """A decimal constant with exactly `scale` fraction digits, as a column of that scale would print it."""
-    return str(Decimal(text).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP, Context(prec=2000)))
+    return format(Decimal(text).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP, Context(prec=2000)), "f")
 
 
 def variable_decimal(text: str) -> str:
@@ -46,6 +49,25 @@ def variable_decimal(text: str) -> str:
     whole, _, fraction = text.partition(".")
     fraction = fraction.rstrip("0")
     return f'{{"scale":{len(fraction)},"value":"{base64_of_int(int(whole + fraction))}"}}'
+
+
+def decimal_string(text: str) -> str:
+    """`numeric` with decimal.handling.mode=string: all digits that PostgreSQL prints. Raises ValueError."""
+    return _SPECIAL_NAME.get(text) or f'"{_checked(text)}"'
+
+
+def decimal_double(text: str) -> str:
+    """`numeric` with decimal.handling.mode=double: the nearest double. Raises ValueError."""
+    if text in _SPECIAL:
+        return _SPECIAL[text]
+    shortest = repr(float(_checked(text)))
+    return double(shortest.replace("inf", "Infinity"))
+
+
+def _checked(text: str) -> str:
+    if not _PLAIN.match(text):
+        raise ValueError("not a decimal number")
+    return text
 
 
 def double(text: str) -> str:
@@ -65,7 +87,8 @@ def _nearest_float32(text: str) -> float:
 
 def _java(text: str, exact: Callable[[str], float]) -> str:
     sign, digits, exponent = Decimal(text).normalize().as_tuple()
-    assert isinstance(exponent, int)
+    if not isinstance(exponent, int):
+        raise ValueError("not a number as PostgreSQL prints it")
     if digits == (0,):
         return "-0.0" if sign else "0.0"
     if len(digits) == 1:

@@ -56,7 +56,7 @@ class Plan:
                 omitted.append(column.name)
                 continue
             label = quoted_name(column.name) + ":"
-            null = null_json(column, found)
+            null = null_json(column, found, spec.values)
             columns.append(PlanColumn(index, column.name, label, found, null, column.identity))
         self.columns = tuple(columns)
         self.omitted = tuple(omitted)

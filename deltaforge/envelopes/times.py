@@ -1,13 +1,14 @@
-"""Dates and times as Debezium's adaptive mode writes them, from PostgreSQL's ISO text under TimeZone UTC.
+"""Dates and times in every unit and in ISO 8601, from PostgreSQL's ISO text under TimeZone UTC.
 
-Calendar arithmetic is proleptic Gregorian; 1 BC is year 0. A precision of 3 or less counts milliseconds, else
-microseconds.
+Calendar arithmetic is proleptic Gregorian; 1 BC is year 0. Which form a column has is decided in modes.py.
+All raise ValueError for other text.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import date as _date
+from decimal import Decimal
 
 _EPOCH = _date(1970, 1, 1).toordinal()
 _DAY_US = 86_400_000_000
@@ -16,12 +17,19 @@ _DAYS_PER_MONTH = 365.25 / 12
 DATE_INFINITY = {"infinity": "-2147472692", "-infinity": "-2147472691"}
 TIMESTAMP_INFINITY = {"infinity": 9223372036825200000, "-infinity": -9223372036832400000}
 _ZONED_INFINITY = {"infinity": '"infinity"', "-infinity": '"-infinity"'}
+# The same moments as text: Debezium's stand-ins for infinity are real dates far away.
+_ISO_DATE_INFINITY = {"infinity": '"-5877611-06-21Z"', "-infinity": '"-5877611-06-22Z"'}
+_ISO_INFINITY = {"infinity": '"+294247-01-10T04:00:25.2Z"', "-infinity": '"-290308-12-21T19:59:27.6Z"'}
+_LONGEST, _SHORTEST = 2**63 - 1, -(2**63)
+_NS_INFINITY = {"infinity": str(_LONGEST), "-infinity": str(_SHORTEST)}
 
 # Length of `YYYY-MM-DD HH:MM:SS[.ffffff]+00` -> what completes six fraction digits.
 _PAD_SIX = {22: '.000000Z"', 24: '00000Z"', 25: '0000Z"', 26: '000Z"', 27: '00Z"', 28: '0Z"', 29: 'Z"'}
 
-_INTERVAL_UNIT = re.compile(r"([+-]?\d+) (year|mon|day)s?")
-_INTERVAL_CLOCK = re.compile(r"([+-]?)(\d+):(\d+):(\d+(?:\.\d+)?)\Z")
+_INTERVAL = re.compile(
+    r"(?:([+-]?\d+) years? ?)?(?:([+-]?\d+) mons? ?)?(?:([+-]?\d+) days? ?)?"
+    r"(?:([+-]?)(\d+):(\d+):(\d+(?:\.\d+)?))?(?<=[^ ])\Z"
+)
 
 
 def _days(year: int, month: int, day: int) -> int:
@@ -58,6 +66,23 @@ def time_ms(text: str) -> str:
     return str(_clock(text) // 1000)
 
 
+def time_ns(text: str) -> str:
+    """Nanoseconds of the day."""
+    return str(_clock(text) * 1000)
+
+
+def _clock_text(us: int) -> str:
+    """Seconds always, the fraction without trailing zeros."""
+    whole, fraction = divmod(us, 1_000_000)
+    tail = f".{fraction:06d}".rstrip("0").rstrip(".")
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}{tail}"
+
+
+def iso_time(text: str) -> str:
+    """`"13:51:30.5Z"`; 24:00:00 is written as 00:00:00."""
+    return f'"{_clock_text(_clock(text) % _DAY_US)}Z"'
+
+
 def _timestamp(text: str) -> int:
     if text in TIMESTAMP_INFINITY:
         return TIMESTAMP_INFINITY[text]
@@ -75,6 +100,38 @@ def timestamp_us(text: str) -> str:
 def timestamp_ms(text: str) -> str:
     """Milliseconds since the epoch, rounded down."""
     return str(_timestamp(text) // 1000)
+
+
+def timestamp_ns(text: str) -> str:
+    """Nanoseconds since the epoch; the infinities are the largest and the smallest number of 64 bits."""
+    return _NS_INFINITY.get(text) or str(_timestamp(text) * 1000)
+
+
+def _iso_day(day: str, *, bc: bool) -> str:
+    """The day with ISO 8601's year: signed when it is before year 0 or after 9999."""
+    year, rest = day[:-6], day[-6:]
+    if bc:
+        number = 1 - int(year)
+        year = f"-{-number:04d}" if number else "0000"
+    elif len(year) > 4:
+        year = f"+{year}"
+    return year + rest
+
+
+def iso_date(text: str) -> str:
+    """`"2017-09-15Z"`"""
+    if text in _ISO_DATE_INFINITY:
+        return _ISO_DATE_INFINITY[text]
+    _day_number(text)
+    return f'"{_iso_day(text.removesuffix(" BC"), bc=text.endswith(" BC"))}Z"'
+
+
+def iso_timestamp(text: str) -> str:
+    """`"2019-07-09T02:28:57.5Z"`: the fraction without trailing zeros."""
+    if text in _ISO_INFINITY:
+        return _ISO_INFINITY[text]
+    us = _timestamp(text) % _DAY_US
+    return f'"{_iso_day(text.partition(" ")[0], bc=text.endswith(" BC"))}T{_clock_text(us)}Z"'
 
 
 def zoned_six(text: str) -> str:
@@ -96,14 +153,8 @@ def zoned(text: str, precision: int) -> str:
     if not (clock := clock.removesuffix(" BC")).endswith("+00"):
         raise ValueError("a timestamptz is not in UTC")
     clock, _, fraction = clock[:-3].partition(".")
-    year, rest = day[: len(day) - 6], day[-6:]
-    if bc:
-        number = 1 - int(year)
-        year = f"-{-number:04d}" if number else "0000"
-    elif len(year) > 4:
-        year = f"+{year}"
     point = "." if precision else ""
-    return f'"{year}{rest}T{clock}{point}{fraction.ljust(precision, "0")}Z"'
+    return f'"{_iso_day(day, bc=bc)}T{clock}{point}{fraction.ljust(precision, "0")}Z"'
 
 
 def zoned_time(text: str) -> str:
@@ -114,27 +165,35 @@ def zoned_time(text: str) -> str:
     us = _clock(text[:at])
     if us != _DAY_US or offset:
         us = (us - offset) % _DAY_US
-    whole, fraction = divmod(us, 1_000_000)
-    tail = f".{fraction:06d}".rstrip("0").rstrip(".")
-    return f'"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}{tail}Z"'
+    return f'"{_clock_text(us)}Z"'
+
+
+def _interval_parts(text: str) -> tuple[int, int, int, int, int, str]:
+    """Years, months, days, hours, minutes, and the seconds as text. Input in IntervalStyle `postgres`."""
+    if not (match := _INTERVAL.match(text)):
+        raise ValueError("not an interval in style postgres")
+    years, months, days, sign, hours, minutes, seconds = match.groups()
+    minus = "-" if sign == "-" else ""
+    return (
+        int(years or 0), int(months or 0), int(days or 0),
+        int(minus + (hours or "0")), int(minus + (minutes or "0")), minus + (seconds or "0"),
+    )  # fmt: skip
 
 
 def interval(text: str) -> str:
-    """Microseconds; a month is a twelfth of 365.25 days. Input in IntervalStyle `postgres`.
+    """Microseconds; a month is a twelfth of 365.25 days.
 
-    The arithmetic is in doubles and in Java's order, so that the last digits agree. Raises ValueError for infinity.
+    The arithmetic is in doubles and in Java's order, so that the last digits agree, and ends where Java's long ends.
     """
-    parts = {"year": 0, "mon": 0, "day": 0}
-    end = 0
-    for match in _INTERVAL_UNIT.finditer(text):
-        parts[match[2]] = int(match[1])
-        end = match.end()
-    hours = minutes = 0
-    seconds = 0.0
-    if clock := _INTERVAL_CLOCK.match(text[end:].lstrip()):
-        sign = -1 if clock[1] == "-" else 1
-        hours, minutes, seconds = sign * int(clock[2]), sign * int(clock[3]), sign * float(clock[4])
-    elif text[end:].strip():
-        raise ValueError("not an interval in style postgres")
-    days = (parts["year"] * 12 + parts["mon"]) * _DAYS_PER_MONTH + parts["day"]
-    return str(int((((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1e6))
+    years, months, days, hours, minutes, seconds = _interval_parts(text)
+    whole = (years * 12 + months) * _DAYS_PER_MONTH + days
+    us = int((((whole * 24 + hours) * 60 + minutes) * 60 + float(seconds)) * 1e6)
+    return str(min(max(us, _SHORTEST), _LONGEST))
+
+
+def iso_interval(text: str) -> str:
+    """`"P1Y2M3DT4H5M6.78S"`, with all components, each with its own sign."""
+    years, months, days, hours, minutes, seconds = _interval_parts(text)
+    shown = f"{Decimal(seconds):f}"
+    shown = shown.rstrip("0").rstrip(".") if "." in shown else shown
+    return f'"P{years}Y{months}M{days}DT{hours}H{minutes}M{shown if float(seconds) else 0}S"'
