@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 _CLOCKS = frozenset({"ts_ms", "ts_us", "ts_ns", "lsn", "txId", "origin_lsn"})
 _NUMBER = re.compile(r"\d+")
-# gen_random_uuid() makes version 4; the other identifiers of the recordings are of version 4 as well, but written out.
 _NOW = re.compile(r"20(2[6-9]|[3-9]\d)-\d\d-\d\dT[\d:.]+Z")
+
+
+# How the connector names logical messages in a transaction's END: a Java object's default text.
+_IDENTITY = re.compile(r"MessageId@[0-9a-f]+")
 
 
 def masked(line: Mapping[str, Any], known: str) -> dict[str, Any]:
@@ -45,7 +48,9 @@ def _mask(name: str, value: Any, known: str) -> Any:
     if isinstance(value, dict):
         return {key: _mask(key, inner, known) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_mask("", inner, known) for inner in value]
+        inside = [_mask("", inner, known) for inner in value]
+        # In the order of hash codes, which are random for logical messages.
+        return sorted(inside, key=str) if name == "data_collections" else inside
     if name in _CLOCKS and isinstance(value, int):
         return "*"
     if name == "sequence" and isinstance(value, str):
@@ -60,4 +65,4 @@ def _text(name: str, value: str, known: str) -> str:
         return "a random identifier"
     if name == "id" and re.fullmatch(r"\d+:\d+", value):
         return "a transaction"
-    return _NOW.sub("now", value)
+    return _IDENTITY.sub("MessageId", _NOW.sub("now", value))
