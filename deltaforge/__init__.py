@@ -2,7 +2,7 @@
 
 The map. Data flows downward through the rooms, in this order; a test holds it:
 
-  model, runs, position, errors, failpoints, metrics   what everybody may know
+  model, runs, position, errors, patterns, failpoints, metrics   what everybody may know
   config        the YAML file -> frozen structs
   source        1  libpq COPY BOTH on Trio; slot, catalog, reader actor
   pgoutput      2  the wire messages of PostgreSQL's output plugin (pure)

@@ -20,10 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PRODUCT = sorted([*ROOT.glob("actors/**/*.py"), *ROOT.glob("deltaforge/**/*.py")])
 
 EVERYBODY = {"model", "position", "errors", "failpoints", "metrics", "status", "runtime", "logs", "stderr", "runs",
-             "twin", ""}  # fmt: skip
+             "twin", "patterns", ""}  # fmt: skip
 """What any stage may know."""
 PURE = (
-    "deltaforge/model.py", "deltaforge/runs.py", "deltaforge/position.py", "deltaforge/errors.py",
+    "deltaforge/model.py", "deltaforge/patterns.py", "deltaforge/runs.py", "deltaforge/position.py",
+    "deltaforge/errors.py",
     "deltaforge/pgoutput/",
     "deltaforge/envelopes/", "deltaforge/transactions/assembler.py", "deltaforge/batcher/policy.py",
     "deltaforge/checkpoint/policy.py", "deltaforge/checkpoint/record.py", "deltaforge/sinks/kafka/grouping.py",

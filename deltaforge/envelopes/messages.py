@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from deltaforge.envelopes.changes import Record
 from deltaforge.envelopes.jsontext import quote
-from deltaforge.envelopes.patterns import chosen
 from deltaforge.envelopes.recordschemas import MESSAGE_KEY, message_value, with_schema
 from deltaforge.errors import ProtocolViolation
+from deltaforge.patterns import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
