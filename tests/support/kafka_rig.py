@@ -23,6 +23,8 @@ from tests.support.sink_rig import Handles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deltaforge.envelopes.heartbeat import Heartbeat
+
 
 class BornTopic:
     """A checkpoint topic whose first start has been done before the first read."""
@@ -52,9 +54,10 @@ class KafkaRig:
     keeps_progress = True
     whole_transactions = True
 
-    def __init__(self, bootstrap: str, *, exactly_once: bool) -> None:
+    def __init__(self, bootstrap: str, *, exactly_once: bool, heartbeat: Heartbeat | None = None) -> None:
         self.handles = Handles()
         self._bootstrap = bootstrap
+        self._heartbeat = heartbeat
         self.may_repeat = not exactly_once
         # The encoder of the rig writes to the topic "t"; every test has a broker-wide name of its own.
         self.topic = create_topic(bootstrap, f"rig-{uuid.uuid4().hex[:10]}", partitions=1)
@@ -93,6 +96,7 @@ class KafkaRig:
             retry_backoff_s=0.1,
             accept_gap=Lsn(0),
             now_ns=time.time_ns,
+            heartbeat=self._heartbeat,
         )
 
     async def _slot(self) -> SlotState:

@@ -50,6 +50,8 @@ class Memory:
         """Source transaction in which the stream fell silent once."""
         self.max_tx_s: float | None = None
         """Half the age at which a Kafka transaction expired."""
+        self.beaten_at: float | None = None
+        """When the last heartbeat was written, on Trio's clock; the first one is due an interval after the start."""
 
 
 class KafkaSinkActor:

@@ -7,10 +7,12 @@ encoded and kept in `_pending`. Exactly one settle runs at a time.
 Rule 1: nothing enters librdkafka between the checkpoint record and the end of its commit.
 Rule 2: `Door.accepted` is what the next record says, taken at the moment the transaction ends.
 Rule 3: any doubt leaves through an exception; nothing here repairs.
+Rule 4: a heartbeat is no event: it goes with the next commit when it is due, and a commit is made for it when idle.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -88,6 +90,8 @@ class Epoch:
         self._last_checkpoint = self._last_item = trio.current_time()
         self._receipt: Receipt | None = None
         memory.epoch_events = 0
+        if memory.beaten_at is None:
+            memory.beaten_at = trio.current_time()
 
     # ---- taking
 
@@ -132,9 +136,15 @@ class Epoch:
             # Deliveries make no event, and the reader may be waiting for the room they give back.
             silent = self._last_item + self._silent_s
             return min(silent, trio.current_time() + _DELIVERED_S) if self._session.inflight else silent
+        beat = self._beat_at() if self._settled.is_set() else math.inf
         if self._idle_gain():
-            return self._last_checkpoint + _IDLE_S
-        return trio.current_time() + _IDLE_S
+            return min(self._last_checkpoint + _IDLE_S, beat)
+        return min(trio.current_time() + _IDLE_S, beat)
+
+    def _beat_at(self) -> float:
+        """When the next heartbeat is due."""
+        heartbeat, last = self._w.heartbeat, self._memory.beaten_at
+        return math.inf if heartbeat is None or last is None else last + heartbeat.interval_s
 
     def _idle_gain(self) -> int:
         """Bytes of WAL that an idle checkpoint would let PostgreSQL forget."""
@@ -154,7 +164,9 @@ class Epoch:
             self._silent()
         await self._consider_end(more_waits=self._more_waits())
         gain = self._idle_gain()
-        if gain and (gain >= _IDLE_BYTES or now >= self._last_checkpoint + _IDLE_S):
+        confirm = gain >= _IDLE_BYTES or (gain and now >= self._last_checkpoint + _IDLE_S)
+        beat = self._settled.is_set() and not self._group.open and now >= self._beat_at()
+        if confirm or beat:
             self._end()
 
     def _silent(self) -> None:
@@ -286,6 +298,7 @@ class Epoch:
     ) -> None:
         """Commit, then say so. A doubt is kept for `stream` to find."""
         try:
+            await self._beat()
             slow = await self._session.settle(self._w.checkpoint.name, self._w.encode_record(record))
             self._writer.release()
             self._durable(progress, started, events, taken)
@@ -301,6 +314,13 @@ class Epoch:
             self._settled.set()
             if self._wake is not None:
                 self._wake.cancel(reason="a commit is done")
+
+    async def _beat(self) -> None:
+        """Write a heartbeat if it is due. Raises Doubt."""
+        heartbeat, now = self._w.heartbeat, trio.current_time()
+        if heartbeat is not None and now >= self._beat_at():
+            self._memory.beaten_at = now
+            await self._session.produce(heartbeat.record(self._w.now_ns()), [0])
 
     def _durable(self, progress: Progress, started: float | None, events: int, taken: int) -> None:
         memory, metrics = self._memory, self._w.metrics

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from actors import Cell, Mailbox, WeightBudget
     from deltaforge.config.schema import Batching, KafkaSinkConfig
     from deltaforge.envelopes.base import Encoder
+    from deltaforge.envelopes.heartbeat import Heartbeat
     from deltaforge.metrics import SinkMetrics
     from deltaforge.model import Batch, Checkpoint, Lease, Lsn, Receipt, SlotState
     from deltaforge.sinks.base import Rewind
@@ -30,6 +31,7 @@ class KafkaWiring:
       slot: asks the control session for the slot's state, now.
       encode_record: a checkpoint as key and value of its topic.
       expected_topics: the data topics that the configured tables lead to today.
+      heartbeat: what a commit brings along now and then; None = no heartbeats.
     """
 
     config: KafkaSinkConfig
@@ -57,3 +59,4 @@ class KafkaWiring:
     retry_backoff_s: float
     accept_gap: Lsn
     now_ns: Callable[[], int]
+    heartbeat: Heartbeat | None = None

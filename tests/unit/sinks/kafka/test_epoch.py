@@ -11,6 +11,8 @@ import trio.testing
 
 from actors import ActorContext
 from deltaforge.config.schema import Batching
+from deltaforge.envelopes.base import spec_for
+from deltaforge.envelopes.heartbeat import Heartbeat, heartbeat_of
 from deltaforge.errors import TransientError
 from deltaforge.model import Batch, Item, Lsn, Progress, TopicMark
 from deltaforge.sinks.kafka.actor import Memory
@@ -75,7 +77,9 @@ class Checkpoints:
 class Bench:
     """An epoch, its session and who feeds it."""
 
-    def __init__(self, nursery: trio.Nursery, *, transaction_timeout_s: float = 300.0) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, *, transaction_timeout_s: float = 300.0, heartbeat: Heartbeat | None = None
+    ) -> None:
         self.handles = Handles()
         self.handles.epoch.set(1)
         self.handles.budget.reset(1)
@@ -93,6 +97,7 @@ class Bench:
             encode_record=lambda _: (b"", b""),
             transaction_timeout_s=transaction_timeout_s,
             now_ns=lambda: 0,
+            heartbeat=heartbeat,
         )
         self.session = Session()
         opened = Opened(Progress(flush_lsn=Lsn(1)), Lsn(1), 0, (MARK,))
@@ -188,3 +193,49 @@ async def test_a_batch_without_items_does_not_keep_a_kafka_transaction_open(
         await trio.sleep(1)
         assert bench.session.settles == 1
         nursery.cancel_scope.cancel()
+
+
+BEAT = '{"ts_ms":0}'
+
+
+def beating(nursery: trio.Nursery, seconds: int) -> Bench:
+    """Heartbeats are due every so many seconds; commits take no time."""
+    spec = spec_for(topic="t", topic_prefix="gold", database="db", heartbeat_topic="beats", heartbeat_ms=seconds * 1000)
+    found = Bench(nursery, heartbeat=heartbeat_of(spec))
+    found.session.commit.set()
+    return found
+
+
+async def test_an_idle_stream_beats_at_every_interval_with_a_checkpoint(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards against heartbeats that only a change sets off, which say nothing about an idle database."""
+    bench = beating(nursery, 7)
+    await bench.stream()
+    assert bench.session.produced == [BEAT] * 8
+    assert bench.session.settles == 8
+
+
+async def test_a_heartbeat_goes_with_a_commit_that_comes_anyway(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards against a commit of its own for every heartbeat of a busy stream."""
+    bench = beating(nursery, 3)
+    bench.session.produce_s = 10
+    await bench.feed(part(1, 10, 0, 1, end=11))
+    with trio.move_on_after(21):
+        await bench.stream()
+    assert bench.session.produced == ['{"id":"1.0"}', BEAT]
+    assert bench.session.settles == 1
+
+
+async def test_no_heartbeat_stands_inside_a_source_transaction_that_goes_on(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards against a transaction committed in two pieces because a heartbeat was due."""
+    bench = beating(nursery, 1)
+    await bench.feed(part(1, 10, 0, 1))
+    with trio.move_on_after(20):
+        await bench.stream()
+    assert bench.session.produced == ['{"id":"1.0"}']
+    assert bench.session.settles == 0
