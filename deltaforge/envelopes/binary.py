@@ -86,9 +86,10 @@ def opaque_rendering(options: ValueOptions) -> Rendering:
 
 
 def _unavailable(options: ValueOptions) -> str:
+    # As recorded: the two base64 texts have no placeholder.
     if options.binary == "hex":
         return placeholder_json(options)
-    return ENCODINGS[options.binary](placeholder(options))
+    return base64(placeholder(options)) if options.binary == "bytes" else "null"
 
 
 def bits(text: str) -> str:
@@ -100,5 +101,6 @@ def bits(text: str) -> str:
 def bits_rendering(modifier: int) -> Rendering:
     """`bit(n)` and `bit varying(n)`; a single bit is a boolean."""
     if modifier == 1:
-        return Rendering({"0": "false", "1": "true"}.__getitem__, "false", computed="false")
+        # An empty `bit varying(1)` is recorded as null.
+        return Rendering({"0": "false", "1": "true", "": "null"}.__getitem__, "false", computed="false")
     return Rendering(bits, '""', computed='""')

@@ -53,9 +53,11 @@ class Frame:
         tally: Tally | None = None,
     ) -> None:
         last = f'\\"{int(previous_end)}\\"' if previous_end else "null"
+        # A null whose schema has the default "false".
+        snapshot = '"false"' if spec.values.null_defaults else "null"
         self.head = (
             f',"source":{{"version":"{VERSION}","connector":"postgresql","name":{quoted_name(spec.topic_prefix)},'
-            f'"ts_ms":{us // 1000},"snapshot":"false","db":{quoted_name(spec.database)},"sequence":"[{last},\\"'
+            f'"ts_ms":{us // 1000},"snapshot":{snapshot},"db":{quoted_name(spec.database)},"sequence":"[{last},\\"'
         )
         self._stamp = f'\\"]","ts_us":{us},"ts_ns":{us * 1000},"schema":'
         self._xid = xid

@@ -14,14 +14,16 @@ _EPOCH = _date(1970, 1, 1).toordinal()
 _DAY_US = 86_400_000_000
 _DAYS_PER_MONTH = 365.25 / 12
 
-DATE_INFINITY = {"infinity": "-2147472692", "-infinity": "-2147472691"}
-TIMESTAMP_INFINITY = {"infinity": 9223372036825200000, "-infinity": -9223372036832400000}
-_ZONED_INFINITY = {"infinity": '"infinity"', "-infinity": '"-infinity"'}
-# The same moments as text: Debezium's stand-ins for infinity are real dates far away.
-_ISO_DATE_INFINITY = {"infinity": '"-5877611-06-21Z"', "-infinity": '"-5877611-06-22Z"'}
-_ISO_INFINITY = {"infinity": '"+294247-01-10T04:00:25.2Z"', "-infinity": '"-290308-12-21T19:59:27.6Z"'}
 _LONGEST, _SHORTEST = 2**63 - 1, -(2**63)
-_NS_INFINITY = {"infinity": str(_LONGEST), "-infinity": str(_SHORTEST)}
+
+# What stands for infinity differs from unit to unit: in milliseconds the JDBC driver's two far moments, in finer units
+# the ends of 64 bits, in days the two dates of these numbers.
+_DATE_INFINITY = {"infinity": "2146033979", "-infinity": "-2147472691"}
+_MS_INFINITY = {"infinity": "9223372036825200000", "-infinity": "-9223372036832400000"}
+_FINE_INFINITY = {"infinity": str(_LONGEST), "-infinity": str(_SHORTEST)}
+_ISO_DATE_INFINITY = {"infinity": '"+5877611-06-21Z"', "-infinity": '"-5877611-06-22Z"'}
+_ISO_INFINITY = {"infinity": '"+292278994-08-16T23:00:00Z"', "-infinity": '"-292275055-05-16T23:00:00Z"'}
+_ZONED_INFINITY = {"infinity": '"infinity"', "-infinity": '"-infinity"'}
 
 # Length of `YYYY-MM-DD HH:MM:SS[.ffffff]+00` -> what completes six fraction digits.
 _PAD_SIX = {22: '.000000Z"', 24: '00000Z"', 25: '0000Z"', 26: '000Z"', 27: '00Z"', 28: '0Z"', 29: 'Z"'}
@@ -48,7 +50,7 @@ def _day_number(text: str) -> int:
 
 def date(text: str) -> str:
     """Days since 1970-01-01."""
-    return DATE_INFINITY.get(text) or str(_day_number(text))
+    return _DATE_INFINITY.get(text) or str(_day_number(text))
 
 
 def _clock(text: str) -> int:
@@ -84,8 +86,6 @@ def iso_time(text: str) -> str:
 
 
 def _timestamp(text: str) -> int:
-    if text in TIMESTAMP_INFINITY:
-        return TIMESTAMP_INFINITY[text]
     day, _, clock = text.partition(" ")
     if clock.endswith(" BC"):
         day, clock = f"{day} BC", clock[:-3]
@@ -94,17 +94,17 @@ def _timestamp(text: str) -> int:
 
 def timestamp_us(text: str) -> str:
     """Microseconds since the epoch."""
-    return str(_timestamp(text))
+    return _FINE_INFINITY.get(text) or str(_timestamp(text))
 
 
 def timestamp_ms(text: str) -> str:
     """Milliseconds since the epoch, rounded down."""
-    return str(_timestamp(text) // 1000)
+    return _MS_INFINITY.get(text) or str(_timestamp(text) // 1000)
 
 
 def timestamp_ns(text: str) -> str:
-    """Nanoseconds since the epoch; the infinities are the largest and the smallest number of 64 bits."""
-    return _NS_INFINITY.get(text) or str(_timestamp(text) * 1000)
+    """Nanoseconds since the epoch."""
+    return _FINE_INFINITY.get(text) or str(_timestamp(text) * 1000)
 
 
 def _iso_day(day: str, *, bc: bool) -> str:

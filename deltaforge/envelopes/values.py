@@ -109,9 +109,9 @@ def _array(element: PgType, modifier: int, options: ValueOptions) -> Rendering |
 
 
 def _unsent_array(element: PgType, inner: Rendering, options: ValueOptions) -> str:
-    if element.oid in _STRING_ARRAYS or element.oid == _BYTEA:
+    if element.oid in _STRING_ARRAYS or (element.oid == _BYTEA and options.binary == "bytes"):
         return f"[{inner.unavailable}]"
-    if element.oid in _INT_ARRAYS and inner.fallback == "0":
+    if element.oid in _INT_ARRAYS and not (element.oid == _DATE and options.time in ("connect", "isostring")):
         # Java's bytes are signed.
         return f"[{','.join(str(byte - (byte >> 7 << 8)) for byte in placeholder(options))}]"
     if element.oid == _UUID:
