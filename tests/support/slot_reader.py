@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import pq
 
-from deltaforge.model import Lsn, Relation, TransactionPart
+from deltaforge.model import LogicalMessage, Lsn, Relation, TransactionPart
 from deltaforge.pgoutput.decoder import XLOG_HEADER, decode
 from deltaforge.pgoutput.messages import Begin, Commit, RelationMessage
 from deltaforge.source.catalog import COLUMNS, KEY, TYPES
@@ -51,7 +51,12 @@ def read_slot(database: Database, slot: str, publication: str) -> list[bytes]:
 
 def transactions(database: Database, payloads: list[bytes]) -> list[TransactionPart]:
     """One part per transaction, Relations filled in from the catalog as it is now."""
-    parts: list[TransactionPart] = []
+    return [item for item in items(database, payloads) if isinstance(item, TransactionPart)]
+
+
+def items(database: Database, payloads: list[bytes]) -> list[TransactionPart | LogicalMessage]:
+    """The transactions, and the logical messages outside of them."""
+    found: list[TransactionPart | LogicalMessage] = []
     messages: list[bytes] = []
     relations: list[Relation] = []
     begin: Begin | None = None
@@ -63,18 +68,20 @@ def transactions(database: Database, payloads: list[bytes]) -> list[TransactionP
         elif isinstance(message, Commit):
             assert begin is not None
             events = sum(payload[25:26] in b"IUDTM" for payload in messages)
-            parts.append(
+            found.append(
                 TransactionPart(
                     begin.xid, begin.commit_lsn, begin.commit_time_us, 0, events, messages, tuple(relations),
                     message.end_lsn, previous, sum(map(len, messages)),
                 )
             )  # fmt: skip
             previous, begin = message.end_lsn, None
-        elif begin is not None:
+        elif begin is None:
+            found.append(LogicalMessage(Lsn(int.from_bytes(payload[1:9], "big")), payload, previous, len(payload)))
+        else:
             messages.append(payload)
             if isinstance(message, RelationMessage):
                 relations.append(_relation(database, payload))
-    return parts
+    return found
 
 
 def _relation(database: Database, payload: bytes) -> Relation:
