@@ -18,7 +18,7 @@ from deltaforge.model import Column, PgType, Relation
 _OID = struct.Struct(">I")
 _COUNT = struct.Struct(">H")
 _TYPE = struct.Struct(">Ii")
-_ARRAY, _DOMAIN = "a", "d"
+_ARRAY, _DOMAIN, _ENUM = "a", "d", "e"
 
 
 class Announced(msgspec.Struct, frozen=True):
@@ -108,6 +108,11 @@ def _type(oid: int, rows: Mapping[int, TypeRow]) -> PgType:
         base = rows[base.base]
     resolved = _type(base.oid, rows) if base is not row else None
     return PgType(oid, row.name, row.kind, row.schema, element, resolved, modifier, tuple(row.labels))
+
+
+def has_labels(kind: PgType) -> bool:
+    """Is this an enum, or made of one? Its labels can change while its oid stays."""
+    return kind.kind == _ENUM or any(map(has_labels, filter(None, (kind.element, kind.base))))
 
 
 def unknown_type(oid: int) -> PgType:

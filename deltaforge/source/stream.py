@@ -221,7 +221,8 @@ class Stream:
         # Asked again for every announcement: a changed default announces the same columns.
         with self._ctx.waiting("postgres"):
             facts = await self._control.relation_facts(announced.oid)
-            wanted = {type_oid for _, type_oid, _, _ in announced.columns} - self._types.keys()
+            settled = {oid for oid, kind in self._types.items() if not relations.has_labels(kind)}
+            wanted = {type_oid for _, type_oid, _, _ in announced.columns} - settled
             if wanted:
                 self._types |= await self._control.types(wanted)
         return self._wires.catalog.judged(relations.build_relation(announced, facts, self._types))

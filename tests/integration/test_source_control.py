@@ -42,6 +42,7 @@ async def test_facts_of_a_table_are_what_its_definition_says(
     """Wrong keys, defaults or types make wrong records, on any version."""
     database = make_database(each_postgres)
     database.execute("CREATE TYPE mood AS ENUM ('ok', 'bad')")
+    database.execute("ALTER TYPE mood ADD VALUE 'fair' BEFORE 'bad'")
     database.execute("CREATE DOMAIN price AS numeric(6,2)")
     database.execute("CREATE DOMAIN net_price AS price NOT NULL")
     database.execute(
@@ -63,7 +64,7 @@ async def test_facts_of_a_table_are_what_its_definition_says(
         "v": "'x''y'::character varying",
         "m": "'ok'::mood",
     }
-    assert types[type_oids["m"]] == PgType(type_oids["m"], "mood", "e", "public")
+    assert types[type_oids["m"]] == PgType(type_oids["m"], "mood", "e", "public", labels=("ok", "bad", "fair"))
     assert types[type_oids["l"]].element == PgType(23, "int4")
     assert types[type_oids["p"]].element is None
     domain = types[type_oids["n"]]

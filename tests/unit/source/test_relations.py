@@ -68,6 +68,23 @@ def test_a_domain_over_a_domain_is_resolved_to_its_base_and_modifier() -> None:
     assert types[502].base is None
 
 
+def test_a_type_made_of_an_enum_is_told_from_others() -> None:
+    """A label that was added yesterday, missing in the schemas of tables that are announced today."""
+    rows = {
+        23: relations.TypeRow(23, "int4", "b", "pg_catalog", 0, 0, -1),
+        1007: relations.TypeRow(1007, "_int4", "b", "pg_catalog", 23, 0, -1),
+        600: relations.TypeRow(600, "mood", "e", "public", 0, 0, -1, ["ok", "bad"]),
+        601: relations.TypeRow(601, "_mood", "b", "public", 600, 0, -1),
+        602: relations.TypeRow(602, "good_mood", "d", "public", 0, 600, -1),
+        603: relations.TypeRow(603, "_good_mood", "b", "public", 602, 0, -1),
+    }
+
+    types = relations.build_types(rows)
+
+    assert types[600].labels == ("ok", "bad")
+    assert {oid for oid, kind in types.items() if relations.has_labels(kind)} == {600, 601, 602, 603}
+
+
 @given(st.integers(0, 80))
 def test_a_cut_message_is_a_violation(length: int) -> None:
     """An IndexError that looks like a bug of ours."""
