@@ -13,8 +13,9 @@ from deltaforge.checkpoint.actor import CheckpointActor
 from deltaforge.checkpoint.record import encode as encode_record
 from deltaforge.checkpoint.topic import CheckpointTopic
 from deltaforge.config.schema import FileSinkConfig, KafkaSinkConfig, MemorySinkConfig
-from deltaforge.envelopes.base import make_encoder, spec_for
-from deltaforge.envelopes.options import ValueOptions
+from deltaforge.encoding import encoder_spec, topics_beside
+from deltaforge.envelopes.base import make_encoder
+from deltaforge.envelopes.topics import topic_name
 from deltaforge.model import Batch, Confirm, Lease, Lsn, Receipt, Segment, WalChunk
 from deltaforge.monitor import Monitor, Sample
 from deltaforge.sinks.base import SinkWiring
@@ -41,14 +42,13 @@ if TYPE_CHECKING:
 
     from deltaforge.config.schema import Pipeline as PipelineConfig
     from deltaforge.config.schema import Sink
-    from deltaforge.envelopes.base import Encoder
+    from deltaforge.envelopes.base import Encoder, EncoderSpec
     from deltaforge.metrics import PipelineMetrics
     from deltaforge.runtime import RunOptions
     from deltaforge.source.sql import ControlSession
     from deltaforge.status import PipelineState
 
 _CHUNKS, _SEGMENTS, _BATCHES, _BATCHES_OF_SPARED = 4, 4, 4, 4096
-_DEBEZIUM_TOPIC = "${source.schema}.${source.table}"
 
 SinkActor = KafkaSinkActor | FileSink | StdoutSink | MemorySink
 
@@ -64,6 +64,7 @@ class SinkUnit:
         self.gate: Cell[int] = Cell(0, name=f"gate of {self.id}")
         self.receipts: Cell[Receipt | None] = Cell(None, name=f"receipts of {self.id}")
         self.attachment: Attachment
+        self.spec: EncoderSpec
         self.checkpoint: CheckpointTopic | None = None
         self.origin: CheckpointTopic | None = None
         """The same topic for the first start, which may look at it while the sink does."""
@@ -117,9 +118,7 @@ class Graph:
             epoch=self.epoch,
             rewind=self.rewind,
         )
-        self.assembler = AssemblerActor(
-            inbox=self.chunks, outbox=self.segments, epoch=self.epoch, rewind=self.rewind
-        )
+        self.assembler = AssemblerActor(inbox=self.chunks, outbox=self.segments, epoch=self.epoch, rewind=self.rewind)
         self.reader = self._reader()
         self.monitor = self._monitor()
 
@@ -215,7 +214,7 @@ class Graph:
             epoch=self.epoch,
             rewind=Rewinds(self.rewind, unit.attachment),
             budget=unit.attachment.budget,
-            encoder=self._encoder(unit, _DEBEZIUM_TOPIC),
+            encoder=self._encoder(unit),
             metrics=self.metrics.sink(unit.id),
             report=self._reporter(unit.id),
         )
@@ -225,22 +224,16 @@ class Graph:
             return MemorySink(wiring)
         return StdoutSink(wiring)
 
-    def _encoder(self, unit: SinkUnit, topic: str) -> Encoder:
-        envelope, metadata = unit.config.envelope, self.config.metadata
-        options = envelope.options
-        prefix = envelope.topic_prefix or metadata.name
-        encoder = make_encoder(
-            spec_for(
-                topic=f"{prefix}.{topic}" if topic is _DEBEZIUM_TOPIC else topic,
-                topic_prefix=prefix,
-                database=self.config.spec.source.config.dsn.dbname,
-                tenant=metadata.tenant or "",
-                skipped_operations=options.skipped,
-                tombstones=options.tombstones_on_delete,
-                values=ValueOptions(placeholder=options.unavailable_value_placeholder),
-                position_headers=getattr(unit.config, "position_headers", False),
-            )
+    def _encoder(self, unit: SinkUnit) -> Encoder:
+        unit.spec = encoder_spec(
+            unit.config.envelope,
+            self.config.metadata,
+            topic=str(unit.config.topic) if isinstance(unit.config, KafkaSinkConfig) else None,
+            database=self.config.spec.source.config.dsn.dbname,
+            key_uniqueness=getattr(unit.config, "key_uniqueness", True),
+            position_headers=getattr(unit.config, "position_headers", False),
         )
+        encoder = make_encoder(unit.spec)
         self._encoders.append(encoder)
         return encoder
 
@@ -265,14 +258,14 @@ class Graph:
                 rewind=Rewinds(self.rewind, unit.attachment),
                 budget=unit.attachment.budget,
                 spared=self._spared(unit),
-                encoder=self._encoder(unit, "".join(_template_text(config))),
+                encoder=self._encoder(unit),
                 metrics=self.metrics.sink(unit.id),
                 report=self._reporter(unit.id),
                 checkpoint=unit.checkpoint,
                 identity=Identity(self.config.spec.source.config.publication, self._fingerprint, self._instance),
                 slot=self._control.slot_state,
                 encode_record=encode_record,
-                expected_topics=lambda: self._topics(config),
+                expected_topics=lambda: self._topics(unit.spec),
                 connection=connection,
                 data_properties=data,
                 ledger_properties=data if config.exactly_once else client.reveal_checkpoint_producer(),
@@ -293,27 +286,24 @@ class Graph:
         except SlotExists:
             return None
 
-    def _topics_of(self, config: KafkaSinkConfig, tables: Sequence[str]) -> tuple[str, ...]:
-        database, tenant = self.config.spec.source.config.dsn.dbname, self.config.metadata.tenant or ""
+    def _topics_of(self, spec: EncoderSpec, tables: Sequence[str]) -> tuple[str, ...]:
+        """The topics that must be there, those of the tables first."""
         split_names = (table.partition(".") for table in tables)
-        return tuple(
-            dict.fromkeys(
-                config.topic.render(schema=schema, table=table, database=database, tenant_id=tenant)
-                for schema, _, table in split_names
-            )
-        )
+        of_tables = (topic_name(spec, schema, table) for schema, _, table in split_names)
+        return tuple(dict.fromkeys([*of_tables, *topics_beside(spec)]))
 
-    async def _topics(self, config: KafkaSinkConfig) -> tuple[str, ...]:
-        return self._topics_of(config, self.first_start.tables)
+    async def _topics(self, spec: EncoderSpec) -> tuple[str, ...]:
+        return self._topics_of(spec, self.first_start.tables)
 
     async def _prepare_topics(self, tables: Sequence[str]) -> str | None:
         """Create missing data topics where the configuration says so; name one that the checkpoint topic may follow."""
         like = None
         for unit in self.units:
             if isinstance(unit.config, KafkaSinkConfig):
-                topics = self._topics_of(unit.config, tables)
+                topics = self._topics_of(unit.spec, tables)
                 if unit.config.create_topics is not None:
-                    await create_missing(topics, unit.config.create_topics, unit.actor.connection)
+                    wanted = (*topics, *filter(None, [unit.spec.message_topic]))
+                    await create_missing(wanted, unit.config.create_topics, unit.actor.connection)
                 like = like or next(iter(topics), None)
         return like
 
@@ -368,9 +358,3 @@ class Graph:
             for topic in (unit.checkpoint, unit.origin):
                 if topic is not None:
                     await topic.aclose()
-
-
-def _template_text(config: KafkaSinkConfig) -> list[str]:
-    return [f"${{{piece.text}}}" if piece.kind == "template" else piece.text for piece in config.topic.pieces]
-
-

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
+from deltaforge.config.debezium import envelope_findings
 from deltaforge.config.problems import ConfigProblems, Finding, Mark, Problem
 from deltaforge.config.schema import KafkaSinkConfig, Pipeline
 from deltaforge.config.templates import TopicTemplate
@@ -155,6 +156,8 @@ def _findings(sections: Mapping[str, dict[str, Any]], marks: Mapping[str, Mark])
         seen.add(table)
     tenant = sections.get("metadata", {}).get("tenant")
     for where, config in sinks.items():
+        envelope, options = (sections.get(f"{where}.envelope{below}", {}) for below in ("", ".options"))
+        yield from (_below(f"{where}.envelope", finding) for finding in envelope_findings(envelope, options))
         topic = config.get("topic")
         if isinstance(topic, TopicTemplate) and "tenant_id" in topic.fields and not tenant:
             yield Finding(f"{where}.topic", "uses ${tenant_id}, but metadata.tenant is not set", "set metadata.tenant")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import NODEFAULT, Struct, inspect
 
+from deltaforge.config.debezium import Refusals
 from deltaforge.config.dsn import ALLOWED, REFUSED, Dsn
 from deltaforge.config.properties import ClientProperties
 from deltaforge.config.schema import Pipeline
@@ -110,7 +111,15 @@ def _section(heading: str, kind: inspect.StructType) -> Iterator[str]:
         yield f"| `{field.encode_name}` | {_value(bare, extra)} | {_default(field)} | {description} |"
     yield ""
     later = getattr(kind.cls, "later", {})
-    if later:
+    if isinstance(later, Refusals):
+        yield "Refused, as is any other name:"
+        yield ""
+        reasons: dict[str, list[str]] = {}
+        for name, reason in later.items():
+            reasons.setdefault(reason, []).append(name)
+        yield from (f"- {_or(sorted(names))}: {reason}." for reason, names in sorted(reasons.items()))
+        yield ""
+    elif later:
         yield f"Known, but not available yet: {', '.join(f'`{name}`' for name in sorted(later))}."
         yield ""
 

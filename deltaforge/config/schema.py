@@ -6,33 +6,24 @@ A word that exists in the field but not in this version is listed as `later`, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping  # noqa: TC003 - msgspec reads the annotations of these classes
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations of these classes
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from deltaforge.config.debezium import DebeziumOptions
 from deltaforge.config.dsn import Dsn  # noqa: TC001 - as above
 from deltaforge.config.properties import ClientProperties
+from deltaforge.config.section import NOT_YET, Section, doc
 from deltaforge.config.templates import TopicTemplate  # noqa: TC001 - as above
 
 MIB = 1024 * 1024
 
-_META: Callable[..., msgspec.Meta] = msgspec.Meta
-
-
-def doc(
-    description: str, *, later: Mapping[str, str] | None = None, say: str = "", **bounds: int | str
-) -> msgspec.Meta:
-    """Describe a field. `say` states in words what a pattern demands; `later` maps refused values to why."""
-    extra = {key: value for key, value in (("later", dict(later or {})), ("say", say)) if value}
-    return _META(description=description, extra=extra or None, **bounds)
-
-
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z"
 _NAME_SAYS = "1 to 100 letters, digits, '_' or '-', without '.': topic names and ids are built from it"
 _SLOT_SAYS = "1 to 63 lower-case letters, digits or '_', as PostgreSQL wants it"
+_TYPE_SAYS = "letters, digits, '.', '_' or '-', such as com.example.cdc"
 _TABLE_SAYS = "schema.table, each possibly ending in '%' for 'whatever follows'"
-NOT_YET = "not available yet"
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=_NAME, extra={"say": _NAME_SAYS})]
 Table: TypeAlias = Annotated[
@@ -40,19 +31,13 @@ Table: TypeAlias = Annotated[
 ]
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of all sections. `later` names fields that other versions of the format have and this one refuses."""
-
-    later: ClassVar[Mapping[str, str]] = {}
-
-
 class Metadata(Section, frozen=True):
     """Who the pipeline is."""
 
     name: Annotated[Name, doc("Name of the pipeline: part of ids, topics, metrics and the admin address.")]
     tenant: Annotated[str, doc("Label on every metric, and `${tenant_id}` in topics.", max_length=200)] = ""
-    labels: Annotated[dict[str, str], doc("Free labels, shown by the admin API.")] = {}
-    annotations: Annotated[dict[str, str], doc("Free notes, shown by the admin API.")] = {}
+    labels: Annotated[dict[str, str], doc("Free labels, shown by the admin API.")] = {}  # noqa: RUF012
+    annotations: Annotated[dict[str, str], doc("Free notes, shown by the admin API.")] = {}  # noqa: RUF012
 
 
 class Snapshot(Section, frozen=True):
@@ -112,54 +97,20 @@ class PostgresSource(Section, frozen=True, tag_field="type", tag="postgres"):
     config: Annotated[PostgresSourceConfig, doc("Settings of the source.")]
 
 
-_DEBEZIUM_LATER = """
-binary.handling.mode column.exclude.list column.include.list column.propagate.source.type
-datatype.propagate.source.type decimal.handling.mode field.name.adjustment.mode heartbeat.interval.ms
-heartbeat.topics.prefix hstore.handling.mode include.schema.comments include.unknown.datatypes
-interval.handling.mode key.converter.schemas.enable message.key.columns message.prefix.exclude.list
-message.prefix.include.list money.fraction.digits provide.transaction.metadata
-replica.identity.autoset.values schema.name.adjustment.mode schemas.enable time.precision.mode
-topic.delimiter topic.naming.strategy topic.transaction transforms value.converter.schemas.enable
-xmin.fetch.interval.ms
-"""
-
-
-class DebeziumOptions(Section, frozen=True):
-    """Options of the Debezium connector that change records, under Debezium's names."""
-
-    later: ClassVar[Mapping[str, str]] = dict.fromkeys(_DEBEZIUM_LATER.split(), NOT_YET)
-
-    skipped_operations: Annotated[
-        str,
-        doc(
-            "Operations left out: `none`, or some of `c`, `u`, `d`, `t` (truncate) with commas.",
-            pattern=r"^(none|[cudt](, ?[cudt])*)\Z",
-            say="none, or some of c, u, d, t with commas",
-        ),
-    ] = msgspec.field(default="t", name="skipped.operations")
-    tombstones_on_delete: Annotated[
-        bool, doc("Send a record with an empty value after each delete, so that compaction forgets the key.")
-    ] = msgspec.field(default=True, name="tombstones.on.delete")
-    unavailable_value_placeholder: Annotated[
-        str, doc("Stands for a large value that the update did not touch and PostgreSQL did not send.", min_length=1)
-    ] = msgspec.field(default="__debezium_unavailable_value", name="unavailable.value.placeholder")
-
-    @property
-    def skipped(self) -> frozenset[str]:
-        """`skipped.operations` as a set of letters."""
-        return frozenset() if self.skipped_operations == "none" else frozenset(self.skipped_operations) & set("cudt")
-
-
-_ENVELOPES_LATER = dict.fromkeys(("native", "cloudevents"), NOT_YET)
-
-
 class Envelope(Section, frozen=True):
     """How a change becomes a record."""
 
-    type: Annotated[Literal["debezium"], doc("Form of keys and values.", later=_ENVELOPES_LATER)] = "debezium"
+    type: Annotated[
+        Literal["debezium", "native", "cloudevents"],
+        doc("Form of keys and values. `native` is `debezium` without schemas."),
+    ] = "debezium"
     topic_prefix: Annotated[
         Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None,
         doc("`source.name` in the records; defaults to the pipeline's name."),
+    ] = None
+    type_prefix: Annotated[
+        Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,200}\Z", extra={"say": _TYPE_SAYS})] | None,
+        doc("What the `type` of a CloudEvent begins with. With type `cloudevents` only, which needs it."),
     ] = None
     options: Annotated[DebeziumOptions, doc("Options under Debezium's own names.")] = DebeziumOptions()
 
@@ -169,7 +120,7 @@ class CreateTopics(Section, frozen=True):
 
     partitions: Annotated[int, doc("Partitions of a new topic.", ge=1, le=100_000)]
     replication_factor: Annotated[int, doc("Replicas of a new topic.", ge=1, le=1000)]
-    config: Annotated[dict[str, str | int | float | bool], doc("Topic settings, such as `min.insync.replicas`.")] = {}
+    config: Annotated[dict[str, str | int | float | bool], doc("Topic settings, such as `min.insync.replicas`.")] = {}  # noqa: RUF012
 
 
 _ENCODINGS_LATER = dict.fromkeys(("avro", "protobuf", "json_schema", "jsonschema"), NOT_YET)
@@ -217,6 +168,7 @@ class KafkaSinkConfig(Section, frozen=True):
     create_topics: Annotated[CreateTopics | None, doc("Create missing data topics. Without it they have to exist.")] = (
         None
     )
+    key_uniqueness: Annotated[bool, doc("Put the table into the keys of a topic that several tables share.")] = True
     position_headers: Annotated[bool, doc("Put the source position into a header of every record.")] = False
     on_poison: Annotated[
         Literal["halt"],

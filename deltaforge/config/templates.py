@@ -99,14 +99,6 @@ class TopicTemplate:
         """True when no two tables can share a topic: both schema and table are in the name."""
         return {"source.schema", "source.table"} <= self.fields
 
-    def render(self, *, schema: str, table: str, database: str, tenant_id: str = "") -> str:
-        """The topic's name. Characters that Kafka does not allow become `_`, as Debezium has it."""
-        values = {"source.schema": schema, "source.table": table, "source.db": database, "tenant_id": tenant_id}
-        return "".join(
-            _ILLEGAL_IN_TOPIC.sub("_", values[piece.text]) if piece.kind == "template" else piece.text
-            for piece in self.pieces
-        )
-
     def __str__(self) -> str:
         return "".join(f"${{{piece.text}}}" if piece.kind == "template" else piece.text for piece in self.pieces)
 

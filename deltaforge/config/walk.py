@@ -135,7 +135,8 @@ class Walker:
         path = where if shown != "(not shown)" else where[: -len(key)].rstrip(".")
         if key in later:
             reason = later[key]
-            self.problem(mark, path, reason if " " in reason and reason[:3] != "not" else f"{shown} is {reason}")
+            told = " " in reason and reason[:3] != "not"
+            self.problem(mark, path, reason if told else f"{shown} is {reason}", "" if told else nearest(key, known))
         elif len(self.problems) < MAX_PROBLEMS:
             hint = nearest(key, known) or f"known here: {', '.join(sorted(set(known)))}"
             self.problem(mark, path, f"unknown key {shown}", hint)
@@ -182,10 +183,14 @@ class Walker:
             return BAD
         # What a variable says is text; a field of another type takes it as if it stood in the file without quotes.
         value = node.value if text == node.text else (text if isinstance(kind, inspect.StrType) else resolve(text))
+        if extra.get("loose"):
+            text = text if isinstance(kind, inspect.StrType) else text.strip().lower()
+            value = text if isinstance(kind, inspect.StrType) else resolve(text)
         if isinstance(kind, inspect.LiteralType):
             return self._literal(kind, node, text, where, extra)
-        if message := _misfit(kind, value, extra):
-            return self.problem(node.mark, where, *message)
+        if misfit := _misfit(kind, value, extra):
+            message, hint = misfit
+            return self.problem(node.mark, where, message, "" if extra.get("loose") else hint)
         return float(value) if isinstance(kind, inspect.FloatType) and isinstance(value, int) else value
 
     def _literal(self, kind: inspect.LiteralType, node: Scalar, text: str, where: str, extra: dict[str, Any]) -> object:

@@ -1,4 +1,4 @@
-"""Topic names from a template, and Debezium's rule for what is legal in them."""
+"""Topic names from a template, and Debezium's rules for what is legal in them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ if TYPE_CHECKING:
     from deltaforge.envelopes.base import EncoderSpec
     from deltaforge.model import Relation
 
+LONGEST = 249
+"""Characters of a topic name that Kafka takes."""
+
 _FIELD = re.compile(r"\$\{([^}]*)\}")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9._\-]")
 
 
 def sanitized(name: str) -> str:
-    """`name` with `_` for every character (UTF-16 unit, as Java counts) that a Kafka topic name cannot have."""
-    return _ILLEGAL.sub(lambda found: "__" if ord(found[0]) > 0xFFFF else "_", name)
+    """`name` with `_` for every character (UTF-16 unit, as Java counts) that a Kafka topic name cannot have.
+
+    What is too long is cut off, and names that are only dots become as many `_`.
+    """
+    legal = _ILLEGAL.sub(lambda found: "__" if ord(found[0]) > 0xFFFF else "_", name)[:LONGEST]
+    return legal.replace(".", "_") if legal in (".", "..") else legal
 
 
 def names_table(template: str) -> bool:
@@ -26,17 +33,17 @@ def names_table(template: str) -> bool:
 
 
 def topic_of(spec: EncoderSpec, relation: Relation) -> str:
-    """The topic of a table's records. Only what is put in is sanitized, the template itself is the user's."""
-    known = {
-        "source.schema": relation.schema,
-        "source.table": relation.table,
-        "source.db": spec.database,
-        "tenant_id": spec.tenant,
-    }
+    """The topic of a table's records."""
+    return topic_name(spec, relation.schema, relation.table)
+
+
+def topic_name(spec: EncoderSpec, schema: str, table: str) -> str:
+    """The topic of the records of `schema.table`."""
+    known = {"source.schema": schema, "source.table": table, "source.db": spec.database, "tenant_id": spec.tenant}
 
     def fill(found: re.Match[str]) -> str:
         if found[1] not in known:
             raise UsageError(f"topic template field {found[1]!r} is not known to the encoder")
-        return sanitized(known[found[1]])
+        return known[found[1]]
 
-    return _FIELD.sub(fill, spec.topic)
+    return sanitized(_FIELD.sub(fill, spec.topic))
