@@ -11,6 +11,7 @@ import msgspec
 
 from deltaforge.envelopes.options import ValueOptions
 from deltaforge.envelopes.topics import names_table
+from deltaforge.twin import compiled_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,7 +171,15 @@ class Encoder(Protocol):
 
 
 def make_encoder(spec: EncoderSpec) -> Encoder:
-    """The fastest encoder there is for `spec`. A compiled twin has to give the same bytes as the Python encoder."""
+    """The fastest encoder there is for `spec`. The compiled one gives the same bytes as the Python encoder.
+
+    Raises ImportError when the environment insists on the compiled one and it was not built.
+    """
     from deltaforge.envelopes.debezium import DebeziumEncoder
 
+    if compiled_module("deltaforge.envelopes._compiled") is not None:
+        from deltaforge.envelopes.compiled import CompiledEncoder, compilable
+
+        if compilable(spec):
+            return CompiledEncoder(spec)
     return DebeziumEncoder(spec)

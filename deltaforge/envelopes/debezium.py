@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PLANS_KEPT = 4096
 """Table versions whose plans are kept across epochs; one more and all are forgotten."""
 
-_EVENTS = frozenset(b"IUDTM")
+EVENTS = frozenset(b"IUDTM")
 _RELATION, _TYPE, _ORIGIN, _TRUNCATE, _MESSAGE = b"RYOTM"
 _OPERATION = {b"I": "c", b"U": "u", b"D": "d", b"T": "t"}
 
@@ -86,7 +86,7 @@ class DebeziumEncoder:
             return
         relations = iter(part.relations)
         for message in part.messages:
-            if message[25] not in _EVENTS:
+            if message[25] not in EVENTS:
                 self._apply(message, relations)
 
     def encode(
@@ -106,7 +106,7 @@ class DebeziumEncoder:
             work.add([end], part.first_index + part.events, events=0)
         return work.done()
 
-    def _walk(self, part: TransactionPart, skip: int, work: _Work) -> None:
+    def _walk(self, part: TransactionPart, skip: int, work: Work) -> None:
         """Everything in `part`, in order."""
         relations = iter(part.relations)
         messages, at, stop, index = part.messages, 0, len(part.messages), part.first_index
@@ -115,7 +115,7 @@ class DebeziumEncoder:
         unseen = work if uncounted else self._work(part, Lsn(0), 0)
         while at < stop:
             message = messages[at]
-            if message[25] not in _EVENTS:
+            if message[25] not in EVENTS:
                 self._apply(message, relations)
                 at += 1
                 continue
@@ -131,11 +131,11 @@ class DebeziumEncoder:
             at += 1
             index += 1
 
-    def _work(self, part: TransactionPart, previous_end: Lsn, now_ns: int, positions: bool = False) -> _Work:
+    def _work(self, part: TransactionPart, previous_end: Lsn, now_ns: int, positions: bool = False) -> Work:
         wanted = positions or self._spec.position_headers
         # To Debezium a message outside of transactions ends one.
         previous_end = Lsn(max(previous_end, self._message_lsn))
-        return _Work(self._spec, part, previous_end, now_ns, wanted, self._tally)
+        return Work(self._spec, part, previous_end, now_ns, wanted, self._tally)
 
     def encode_run(self, run: TransactionRun, previous_end: Lsn, now_ns: int) -> Encoded:
         """The records of all transactions of `run`."""
@@ -205,7 +205,7 @@ class DebeziumEncoder:
             raise ProtocolViolation(f"a change names relation {oid}, which no Relation message announced")
         return plan
 
-    def _event(self, message: bytes, index: int, work: _Work) -> None:
+    def _event(self, message: bytes, index: int, work: Work) -> None:
         """An event outside the common run."""
         kind = message[25]
         if kind == _MESSAGE:
@@ -229,7 +229,7 @@ def _tag(kind: bytes, plan: Plan) -> bytes:
     return kind + plan.relation.oid.to_bytes(4, "big") + b"N" + plan.count.to_bytes(2, "big")
 
 
-class _Work:
+class Work:
     """The records of one part, growing."""
 
     def __init__(
@@ -243,26 +243,30 @@ class _Work:
     ) -> None:
         self._spec = spec
         self._tally = tally
-        self._positions_wanted = positions
+        self.positions_wanted = positions
         self._part = part
-        self._previous_end = previous_end
+        self.previous_end = previous_end
         self._now_ns = now_ns
-        self._frame: Frame | None = None
-        self._encoded = Encoded([], [], [], [], 0, 0)
+        self.frame: Frame | None = None
+        """The constant text, from the first event on."""
+        self.encoded = Encoded([], [], [], [], 0, 0)
 
     def _framed(self, origin: Origin) -> Frame:
         # Not before the first event: the Origin message comes ahead of it.
-        if self._frame is None:
-            part = self._part
-            self._frame = Frame(
-                self._spec, part.xid, part.commit_time_us, self._previous_end, self._now_ns, origin, self._tally
-            )
-        return self._frame
+        self.frame = self.frame_for(origin)
+        return self.frame
+
+    def frame_for(self, origin: Origin) -> Frame:
+        """The frame of the events so far, or what the first event's would be."""
+        if self.frame is not None:
+            return self.frame
+        part = self._part
+        return Frame(self._spec, part.xid, part.commit_time_us, self.previous_end, self._now_ns, origin, self._tally)
 
     def run(self, lane: Lane, messages: list[bytes], at: int, stop: int, index: int, origin: Origin) -> int:
         """Encode plain rows from `messages[at]` on for as long as they have the same tag; return how many."""
         rows, plan, op = lane
-        frame, encoded = self._framed(origin), self._encoded
+        frame, encoded = self._framed(origin), self.encoded
         keys, values = encoded.keys, encoded.values
         before = len(values)
         failed = False
@@ -305,7 +309,7 @@ class _Work:
 
     def add(self, records: list[Record], index: int, events: int = 1) -> None:
         """Append the records of one event, or of no event at all."""
-        encoded = self._encoded
+        encoded = self.encoded
         position = self._positions(index, 1)[0] or []
         for record in records:
             encoded.topics.append(record.topic)
@@ -315,13 +319,13 @@ class _Work:
         encoded.events += events
 
     def _positions(self, index: int, count: int) -> list[Headers | None]:
-        if not self._positions_wanted:
+        if not self.positions_wanted:
             return [None] * count
         return _positions(self._part.commit_lsn, index, count)
 
     def done(self) -> Encoded:
         """The records so far, weighed."""
-        encoded = self._encoded
+        encoded = self.encoded
         encoded.nbytes = sum(map(len, filter(None, encoded.keys))) + sum(map(len, filter(None, encoded.values)))
         return encoded
 

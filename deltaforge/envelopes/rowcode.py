@@ -12,7 +12,7 @@ Rule 3: a converter's error leaves the function as it is; whoever called it sees
 What stands in the function for an orders table with the columns id and status:
 
     p0, p1, p2, = pieces
-    v0 = p1[1:-1]
+    v0 = p1[1:]
     after = '{"id":' f'''{v0}''' ',"status":' f'''{quick(p2[1:])}''' '}'
     key = '{"id":' f'''{v0}''' '}'
 """
@@ -49,9 +49,12 @@ def rows(messages, at, stop, tag, head, middle, tail, add_key, add_value):
         at += 1
         lsn = str(int_of(message[1:9], "big"))
         text = message[33:].decode("latin-1")
-        pieces = text.split("\0\0\0")
+        pieces = text.split("t\0\0\0")
+        exact = False
         if len(pieces) == {count}:
             {names} = pieces
+            exact = {exact}
+        if exact:
             {lines}
             after = {after}
             key = {key}
@@ -68,6 +71,7 @@ def rows(messages, at, stop, tag, head, middle, tail, add_key, add_value):
 _SHAPED = r"""
 def shaped(text, pieces):
     {names} = pieces
+    if not ({exact}): return None
     {lines}
     after = {after}
     key = {key}
@@ -108,7 +112,7 @@ class Memo(dict[str, str]):
 
 
 @cache
-def _memo(convert: Callable[[str], str]) -> Memo:
+def memo_of(convert: Callable[[str], str]) -> Memo:
     """One Memo for each converter, whatever the number of tables and columns: memory stays bounded."""
     return Memo(convert)
 
@@ -145,7 +149,8 @@ class RowWriter:
                 return found
         if len(self._seen) < SHAPES_LIMIT:
             shape = shape_of(read_fields(message, 31, self._plan.count)[0])
-            if shape is not None and shape not in self._seen:
+            # The counts differ where a text holds zero bytes, which PostgreSQL never sends.
+            if shape is not None and shape not in self._seen and shape.count(SHORT) + 1 == len(pieces):
                 self._seen.add(shape)
                 code = self._compile(_SHAPED, shape, "shaped")
                 self._by_count.setdefault(len(pieces), []).append(cast("Shaped", code))
@@ -176,6 +181,7 @@ class RowWriter:
         return template.format(
             count=how.pieces,
             names=how.names,
+            exact=how.exact,
             lines=indent.join(lines) or "pass",
             after=_object(plan.columns, shown, "{", "}"),
             key=_object(plan.key_columns, shown, plan.key_start, plan.key_end) if plan.key_columns else "None",
@@ -196,7 +202,7 @@ def _expression(column: PlanColumn, names: dict[str, object]) -> str:
         case "text":
             return "quick(SLOT)"
         case "memo":
-            names[f"m{column.index}"] = _memo(rendering.convert)
+            names[f"m{column.index}"] = memo_of(rendering.convert)
             return f"m{column.index}[SLOT]"
         case "call":
             names[f"f{column.index}"] = rendering.convert

@@ -2,11 +2,11 @@ r"""How a row's bytes are cut into column texts without looking at each byte.
 
 The *shape* of a row has one letter per column: `s` short (below 256 bytes), `n` NULL, `l` long (below 65,536).
 
-Rule 1: text holds no zero byte, so three zero bytes stand in a tuple only at the start of a short column's length.
+Rule 1: text holds no zero byte, so a `t` and three zero bytes stand in a tuple only at the start of a short column.
         Splitting there leaves one piece more than there are short columns. A piece is the last byte of the length, the
-        text, whatever comes between, and the kind of the next short column.
-Rule 2: a shape's source text reads every piece that holds more than its short column to the end, and trusts the rest:
-        if all columns that are not short have been found where the shape says, no piece has room for another one.
+        text, and whatever comes before the next short column.
+Rule 2: a shape's source text reads every piece to its end. A tuple that is not exactly of the shape is another's, also
+        when its bytes are damaged.
 Rule 3: a row with unchanged TOAST or a column from 65,536 bytes on has no shape.
 """
 
@@ -41,7 +41,10 @@ class Cut(NamedTuple):
     names: str
     """Left side of an assignment of `pieces`."""
     lines: list[str]
-    """Statements that check (`return None` when the row has another shape) and cut what rule 2 wants read."""
+    """Statements that check (`return None` when the row has another shape) and cut the pieces with more in them than
+    their short column."""
+    exact: str
+    """Expression: do the other pieces hold just what they should?"""
     slots: dict[int, str]
     """Expression of the text of each column that is not NULL."""
     pieces: int
@@ -56,23 +59,27 @@ def cut(shape: str) -> Cut:
             groups.append([])
         groups[-1].append(index)
     lines: list[str] = []
+    exact: list[str] = []
     slots: dict[int, str] = {}
     for number, group in enumerate(groups):
-        piece, last = f"p{number}", number == len(groups) - 1
+        piece = f"p{number}"
         if number and len(group) == 1:
-            slots[group[0]] = f"{piece}[1:]" if last else f"{piece}[1:-1]"
+            exact.append(f"{piece} and ord({piece}[0]) + 1 == len({piece})")
+            slots[group[0]] = f"{piece}[1:]"
         elif group:
-            lines += _read_piece(piece, shape, group, slots, last=last)
+            lines += _read_piece(piece, shape, group, slots)
+        else:
+            exact.append(f"not {piece}")
     names = ", ".join(f"p{number}" for number in range(len(groups))) + ","
-    return Cut(names, lines, slots, len(groups))
+    return Cut(names, lines, " and ".join(exact) or "True", slots, len(groups))
 
 
-def _read_piece(piece: str, shape: str, group: list[int], slots: dict[int, str], *, last: bool) -> list[str]:
+def _read_piece(piece: str, shape: str, group: list[int], slots: dict[int, str]) -> list[str]:
     """Statements that read one piece from its front to its end; `q` is where they are."""
     lines = ["q = 0"]
     if shape[group[0]] == SHORT:
         first = group.pop(0)
-        lines = [f"q = ord({piece}[0]) + 1", f"t{first} = {piece}[1:q]"]
+        lines = [f"if not {piece}: return None", f"q = ord({piece}[0]) + 1", f"t{first} = {piece}[1:q]"]
         slots[first] = f"t{first}"
     nulls = 0
     for index in group:
@@ -81,12 +88,12 @@ def _read_piece(piece: str, shape: str, group: list[int], slots: dict[int, str],
             continue
         opening = "n" * nulls + "t\0\0"
         lines += _expect(piece, opening)
+        lines.append(f"if len({piece}) < q + 2: return None")
         lines.append(f"e = q + 2 + (ord({piece}[q]) << 8 | ord({piece}[q + 1]))")
         lines += [f"t{index} = {piece}[q + 2:e]", "q = e"]
         slots[index] = f"t{index}"
         nulls = 0
-    end = "n" * nulls + ("" if last else "t")
-    return [*lines, f"if {piece}[q:] != {end!r}: return None"]
+    return [*lines, f"if {piece}[q:] != {'n' * nulls!r} or q > len({piece}): return None"]
 
 
 def _expect(piece: str, text: str) -> list[str]:
