@@ -17,8 +17,6 @@ from tests.support.databases import Database, create_database, drop_database
 from tests.support.slot_reader import items, read_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from deltaforge.embedded.postgres import PostgresServer
 
 DATA = Path(__file__).parent.parent / "data" / "debezium"
@@ -31,14 +29,14 @@ RANDOM_UUID = re.compile(r'"id":"(?!00000000|6f1c1f0e)[0-9a-f-]{36}"')
 
 
 @pytest.fixture(scope="module")
-def streams(postgres15: PostgresServer) -> Iterator[dict[str, list[Item]]]:
+def streams(postgres15: PostgresServer) -> dict[str, list[Item]]:
     """What the slot of a real PostgreSQL 15 holds after each of the files of SQL."""
     found: dict[str, list[Item]] = {}
     for name in ("orders", "messages"):
         database = create_database(postgres15)
         try:
             run_script(database, (DATA / f"{name}.sql").read_text())
-            found[name] = items(database, read_slot(database, database.name, "pub"))
+            found[name] = list(items(database, read_slot(database, database.name, "pub")))
         finally:
             drop_database(database)
     return found

@@ -12,12 +12,11 @@ process either delivers everything or refuses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from deltaforge.errors import Refused
 from deltaforge.model import (
     Checkpoint,
-    Item,
     Lease,
     LogicalMessage,
     Lsn,
@@ -30,6 +29,8 @@ from deltaforge.position import Door, guard, item_flush
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Sent: TypeAlias = TransactionPart | LogicalMessage | Watermark
 
 BORN = Lsn(5)
 WAL_END = Lsn(45)
@@ -49,7 +50,7 @@ def message(lsn: int, content: bytes) -> LogicalMessage:
     return LogicalMessage(Lsn(lsn), b"w" + bytes(24) + b"M" + bytes(9) + b"p\0" + content, Lsn(0), 1)
 
 
-ORIGINAL: tuple[Item, ...] = (
+ORIGINAL: tuple[Sent, ...] = (
     *transaction(1, 10, 12, 1),
     Watermark(Lsn(15)),
     message(20, b"m"),  # at the commit LSN of the next transaction
@@ -58,7 +59,7 @@ ORIGINAL: tuple[Item, ...] = (
     *transaction(4, 40, 43, 1, 1, 0),
     Watermark(WAL_END),
 )
-COPY: tuple[Item, ...] = (  # an older copy of the same server that wrote on by itself after transaction 1
+COPY: tuple[Sent, ...] = (  # an older copy of the same server that wrote on by itself after transaction 1
     *transaction(1, 10, 12, 1),
     *transaction(7, 13, 14, 1),
     Watermark(Lsn(15)),
@@ -68,7 +69,7 @@ COPY: tuple[Item, ...] = (  # an older copy of the same server that wrote on by 
 HISTORIES = (ORIGINAL, COPY)
 
 
-def rows(item: Item, skip: int = 0) -> tuple[str, ...]:
+def rows(item: Sent, skip: int = 0) -> tuple[str, ...]:
     if isinstance(item, TransactionPart):
         return tuple(f"{item.xid}.{item.first_index + n}" for n in range(skip, item.events))
     return ("m",) if isinstance(item, LogicalMessage) and not skip else ()
@@ -102,7 +103,7 @@ class State(NamedTuple):
     """Recoverable ones so far."""
 
 
-def stream(history: int, confirmed: Lsn) -> list[Item]:
+def stream(history: int, confirmed: Lsn) -> list[Sent]:
     """What the server sends: commits at or after the slot's position, messages after it."""
     return [
         item
@@ -166,7 +167,7 @@ class DeliveryModel:
         if (lsn := self.confirmable(door)) > state.confirmed:
             yield f"confirms {lsn}", state._replace(confirmed=lsn)
 
-    def take(self, state: State, session: Session, door: Door, item: Item) -> tuple[str, State]:
+    def take(self, state: State, session: Session, door: Door, item: Sent) -> tuple[str, State]:
         try:
             passed = door.take(item)
         except Refused:

@@ -10,7 +10,18 @@ import trio
 from actors import ActorContext, Cell, Mailbox, Retry, WeightBudget
 from deltaforge.envelopes.base import Encoded
 from deltaforge.metrics import SinkMetrics
-from deltaforge.model import Batch, Item, Lease, LogicalMessage, Lsn, Receipt, TransactionPart, Watermark
+from deltaforge.model import (
+    Batch,
+    Item,
+    Lease,
+    LogicalMessage,
+    Lsn,
+    Receipt,
+    TransactionPart,
+    TransactionRun,
+    Watermark,
+)
+from deltaforge.runs import parts
 from deltaforge.sinks.base import SinkWiring
 
 if TYPE_CHECKING:
@@ -62,9 +73,14 @@ class PlainEncoder:
         self.previous_ends.append(previous_end)
         return self._encoded([f"{part.xid}.{part.first_index + n}" for n in range(skip, part.events)])
 
+    def encode_run(self, run: TransactionRun, previous_end: Lsn, now_ns: int) -> Encoded:
+        encoded = Encoded([], [], [], [], 0, 0)
+        for part in parts(run):
+            encoded.extend(self.encode(part, 0, part.previous_end or previous_end, now_ns))
+        return encoded
+
     def encode_message(self, message: LogicalMessage, now_ns: int) -> Encoded:
         return self._encoded([f"m.{message.lsn:d}"])
-
 
     def _encoded(self, ids: list[str]) -> Encoded:
         values: list[bytes | None] = [b'{"id":"%s"}' % name.encode() for name in ids]
