@@ -18,7 +18,7 @@ from tests.support.databases import create_database, drop_database
 from tests.support.slot_reader import read_slot, transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from deltaforge.embedded.postgres import PostgresServer
     from deltaforge.model import TransactionPart
@@ -71,7 +71,7 @@ RECORDINGS = [
 
 
 @pytest.fixture(scope="module")
-def streams(postgres15: PostgresServer) -> Iterator[dict[str, list[TransactionPart]]]:
+def streams(postgres15: PostgresServer) -> dict[str, list[TransactionPart]]:
     """The transactions of each file of SQL, from the slots of a real PostgreSQL 15."""
     found = {}
     for name in SCRIPTS:
