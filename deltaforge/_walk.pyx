@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE, PyBytes_Check
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-cdef int64_t POSTGRES_EPOCH_US = 946_684_800_000_000
+cdef object POSTGRES_EPOCH_US = 946_684_800_000_000
 cdef enum:
     HEADER = 25
     BEGIN_SIZE = 46
@@ -23,6 +23,11 @@ cdef inline uint32_t u32(const uint8_t* at) noexcept nogil:
 
 cdef inline uint64_t u64(const uint8_t* at) noexcept nogil:
     return (<uint64_t>u32(at) << 32) | u32(at + 4)
+
+
+cdef inline object since_1970(int64_t us):
+    """A clock of PostgreSQL's. The sum may not fit into 64 bits when the server's bytes make no sense."""
+    return us + POSTGRES_EPOCH_US
 
 
 cdef inline const uint8_t* payload(list messages, Py_ssize_t index, Py_ssize_t* size) except NULL:
@@ -82,7 +87,7 @@ def whole(list messages not None, Py_ssize_t at, Py_ssize_t max_events):
     if not transactions:
         return (at, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     return (
-        stop, transactions, all_events, all_relations, all_bytes, first, last_xid, last, last_time + POSTGRES_EPOCH_US,
+        stop, transactions, all_events, all_relations, all_bytes, first, last_xid, last, since_1970(last_time),
         last_events, end_lsn,
     )
 
@@ -111,7 +116,7 @@ def survey(list messages not None):
     cdef Py_ssize_t count = PyList_GET_SIZE(messages), size = 0, index
     cdef const uint8_t* m = NULL
     cdef uint64_t received = 0, committed = 0
-    cdef int64_t clock = 0
+    cdef object clock = 0
     cdef bint reply = False
     relations = []
     for index in range(count):
@@ -129,7 +134,7 @@ def survey(list messages not None):
             return None
     if count:
         received = max(u64(m + 1), committed)
-        clock = <int64_t>u64(m + (17 if m[0] == b"w" else 9)) + POSTGRES_EPOCH_US
+        clock = since_1970(<int64_t>u64(m + (17 if m[0] == b"w" else 9)))
     return tuple(relations), reply, received, committed, clock
 
 

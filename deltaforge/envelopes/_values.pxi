@@ -132,7 +132,8 @@ cdef bint put_decimal(Buffer* b, const byte* p, size_t size, bint variable) noex
     cdef size_t at = 1 if size and p[0] == c'-' else 0
     cdef int digits = 0
     cdef int scale = -1
-    if size - at > 19:
+    if size - at > 19 or (size - at == 19 and memchr(p, c'.', size) == NULL):
+        # Eighteen digits are sure to fit into 64 bits.
         return False
     if variable:
         while size and p[size - 1] == c'0' and memchr(p, c'.', size) != NULL:

@@ -50,6 +50,8 @@ _BYTEA = rendering(PgType(17, "bytea"), -1, ValueOptions())
 if _BYTEA is not None:
     _CODES[_BYTEA.convert] = "bytea"
 _COMMIT, _RELATION = b"CR"
+_FAR_US = 2**63
+"""A time that no writer can be given."""
 _BOOL = {"t": "true", "f": "false"}
 
 
@@ -121,6 +123,8 @@ class CompiledEncoder(DebeziumEncoder):
         writer, encoded, frame = self._writer, work.encoded, work.frame_for(self._origin)
         writer.begin(*_tails(frame))
         positions = int(part.commit_lsn) if work.positions_wanted else 0
+        if work.positions_wanted and not positions or abs(part.commit_time_us) >= _FAR_US:
+            return 0
         if not writer.open(part.xid, part.commit_time_us, work.previous_end, index, positions):
             return 0
         to = Records(encoded.topics, encoded.keys, encoded.values, encoded.headers)
@@ -142,7 +146,14 @@ class CompiledEncoder(DebeziumEncoder):
 
 def compilable(spec: EncoderSpec) -> bool:
     """Can rows of this spec be written by compiled code? See rule 3."""
-    return not (spec.transaction_topic or spec.cloudevents_type_prefix or spec.context_headers)
+    if spec.transaction_topic or spec.cloudevents_type_prefix or spec.context_headers:
+        return False
+    try:
+        Template(spec)
+    except ValueError:
+        # A name of the configuration holds one of the template's numbers.
+        return False
+    return True
 
 
 def _tails(frame: Frame) -> tuple[bytes, bytes, bytes]:

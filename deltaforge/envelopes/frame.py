@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deltaforge.envelopes.jsontext import quoted_name
+from deltaforge.errors import ProtocolViolation
 
 if TYPE_CHECKING:
     from deltaforge.envelopes.base import EncoderSpec
@@ -35,6 +36,13 @@ class Origin:
         if not self.name:
             return '"origin":null,"origin_lsn":null'
         return f'"origin":{quoted_name(self.name)},"origin_lsn":{self.lsn}'
+
+
+def read_origin(message: bytes) -> Origin:
+    """Read an XLogData message that holds an Origin. Raises ProtocolViolation when it is not formed as one."""
+    if len(message) < 35 or message.find(b"\0", 34) != len(message) - 1:
+        raise ProtocolViolation("an Origin message does not end with its name")
+    return Origin(message[34:-1].decode(errors="replace"), int.from_bytes(message[26:34], "big"))
 
 
 class Frame:

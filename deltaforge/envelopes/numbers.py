@@ -86,15 +86,12 @@ def _nearest_float32(text: str) -> float:
 
 
 def _java(text: str, exact: Callable[[str], float]) -> str:
-    sign, digits, exponent = Decimal(text).normalize().as_tuple()
-    if not isinstance(exponent, int):
-        raise ValueError("not a number as PostgreSQL prints it")
+    sign, digits, exponent = _parsed(text)
     if digits == (0,):
         return "-0.0" if sign else "0.0"
     if len(digits) == 1:
         # Java prefers the closest two-digit decimal over the shortest one.
-        _, digits, exponent = Decimal(f"{exact(text):.1e}").normalize().as_tuple()
-        assert isinstance(exponent, int)
+        _, digits, exponent = _parsed(f"{exact(text):.1e}")
     body = "".join(map(str, digits))
     point = len(body) + exponent
     if -2 <= point <= 7:
@@ -103,6 +100,14 @@ def _java(text: str, exact: Callable[[str], float]) -> str:
     else:
         shown = f"{body[0]}.{body[1:] or '0'}E{point - 1}"
     return f"-{shown}" if sign else shown
+
+
+def _parsed(text: str) -> tuple[int, tuple[int, ...], int]:
+    """Sign, digits without trailing zeros, and exponent. Raises ValueError for what is no finite number."""
+    sign, digits, exponent = Decimal(text).normalize().as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError("not a number as PostgreSQL prints it")
+    return sign, digits, exponent
 
 
 def _split(body: str, point: int) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from deltaforge.envelopes.fields import read_fields
 from deltaforge.envelopes.jsontext import has_four_bytes, quick_quote
 from deltaforge.envelopes.shapes import NULL, SHORT, cut, shape_of
+from deltaforge.errors import ProtocolViolation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +138,9 @@ class RowWriter:
 
     def _ordinary(self, message: bytes) -> Written:
         plan = self._plan
-        fields, _ = read_fields(message, 31, plan.count)
+        fields, end = read_fields(message, 31, plan.count)
+        if end != len(message):
+            raise ProtocolViolation("a change is longer than its tuple")
         key = plan.key(fields)
         return plan.row(fields), None if key is None else f"{plan.key_start}{key}{plan.key_end}"
 
