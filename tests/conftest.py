@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.support.fix_tls",
     "tests.support.fix_postgres",
     "tests.support.fix_kafka",
+    "tests.support.fix_codecs",
 ]
 
 # How long an example takes says something about the machine, nothing about the property.

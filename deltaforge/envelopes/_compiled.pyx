@@ -132,7 +132,7 @@ cdef class Writer:
                 break
             p = <const byte*>PyBytes_AS_STRING(message)
             us = <i64>u64_at(p + 34)
-            if p[25] != c'B' or not -LAST_US < us < LAST_US - POSTGRES_EPOCH_US:
+            if p[25] != c'B' or (positions and u64_at(p + 26) == 0) or not -LAST_US < us < LAST_US - POSTGRES_EPOCH_US:
                 break
             kept, events, nbytes = PyList_GET_SIZE(to.values), self.events, self.nbytes
             self.open(u32_at(p + 42), us + POSTGRES_EPOCH_US, max(self.previous, least), 0,
@@ -318,6 +318,6 @@ cdef bint same_key(Table table, bint whole) noexcept:
             table.new[i] = table.old[i]
     for i in range(table.keys):
         wire = table.columns[table.key[i].shown].wire
-        if (whole or table.identity[wire]) and not same_field(&table.old[wire], &table.new[wire]):
+        if not same_field(&table.old[wire], &table.new[wire]):
             return False
     return True

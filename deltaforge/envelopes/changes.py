@@ -53,22 +53,23 @@ def read_change(message: bytes, plan: Plan) -> Change:
 
     Raises ProtocolViolation when the message is not formed as pgoutput forms them.
     """
-    kind, mark, at = message[25], message[30:31], 31
+    kind, mark, at = message[25], message[30:31], 30
     old: list[Field] | None = None
     whole = mark == b"O"
     if mark in (b"K", b"O") and kind != _INSERT:
         old, at = read_fields(message, 31, plan.count)
         mark = message[at : at + 1]
-        at += 1
     new: list[Field] | None = None
     if kind != _DELETE:
         if mark != b"N":
             raise ProtocolViolation("a change has no new tuple")
-        new, at = read_fields(message, at, plan.count)
+        new, at = read_fields(message, at + 1, plan.count)
         if old is not None:
             _fill_unsent(plan, new, old, whole)
     elif old is None:
         raise ProtocolViolation("a delete has no old tuple")
+    if at != len(message):
+        raise ProtocolViolation("a change is longer than its tuples")
     return Change(kind, old, whole, new)
 
 
@@ -88,7 +89,8 @@ def change_records(change: Change, plan: Plan, frame: Frame, spec: EncoderSpec, 
     if old is None:
         op = "c" if change.kind == _INSERT else "u"
         return [_event(plan.key(new), "null", plan.row(new), op, None, plan, frame, lsn)]
-    old_key, new_key = plan.key(_old_key_fields(plan, change)), plan.key(new)
+    # To Debezium an identity tuple without the key's columns says that these were null: a change of the key.
+    old_key, new_key = plan.key(old), plan.key(new)
     if old_key == new_key:
         return [_event(new_key, plan.row(old), plan.row(new), "u", None, plan, frame, lsn)]
     to_new: Headers = [(NEW_KEY, _key_header(new_key))]
@@ -97,16 +99,6 @@ def change_records(change: Change, plan: Plan, frame: Frame, spec: EncoderSpec, 
         *_deleted(old_key, plan.row(old), to_new, plan, frame, spec, lsn),
         _event(new_key, "null", plan.row(new), "c", from_old, plan, frame, lsn),
     ]
-
-
-def _old_key_fields(plan: Plan, change: Change) -> list[Field]:
-    """The old tuple for its key: what an identity tuple does not cover cannot be told to have changed."""
-    assert change.old is not None
-    assert change.new is not None
-    if change.whole:
-        return change.old
-    columns = plan.relation.columns
-    return [change.old[i] if columns[i].identity else change.new[i] for i in range(plan.count)]
 
 
 def _deleted(

@@ -123,7 +123,7 @@ class CompiledEncoder(DebeziumEncoder):
         writer, encoded, frame = self._writer, work.encoded, work.frame_for(self._origin)
         writer.begin(*_tails(frame))
         positions = int(part.commit_lsn) if work.positions_wanted else 0
-        if work.positions_wanted and not positions or abs(part.commit_time_us) >= _FAR_US:
+        if (work.positions_wanted and not positions) or abs(part.commit_time_us) >= _FAR_US:
             return 0
         if not writer.open(part.xid, part.commit_time_us, work.previous_end, index, positions):
             return 0

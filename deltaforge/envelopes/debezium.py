@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from deltaforge.envelopes.base import POSITION_INDEX, POSITION_LSN, Encoded, EncoderSpec, Headers
 from deltaforge.envelopes.changes import Record, change_records, read_change, truncate_records, truncated
-from deltaforge.envelopes.frame import Frame, Origin
+from deltaforge.envelopes.frame import Frame, Origin, read_origin
 from deltaforge.envelopes.messages import Message, Messages
 from deltaforge.envelopes.plan import CONVERSION_ERRORS, Plan
 from deltaforge.envelopes.rowcode import Rows, RowWriter
@@ -172,8 +172,7 @@ class DebeziumEncoder:
                 raise ProtocolViolation("the Relations beside a part do not match its Relation messages")
             self._announce(relation)
         elif kind == _ORIGIN:
-            name = message[34:].partition(b"\0")[0].decode()
-            self._origin = Origin(name, int.from_bytes(message[26:34], "big"))
+            self._origin = read_origin(message)
         elif kind != _TYPE:
             raise ProtocolViolation(f"a message of kind {chr(kind)!r} stands within a transaction")
 
@@ -282,7 +281,7 @@ class Work:
             raise _blamed(plan, messages[at + len(values) - before])
         taken = end - at
         encoded.topics += [plan.topic] * taken
-        encoded.headers += self._positions(index, taken)
+        encoded.headers += self._around(self._positions(index, taken))
         encoded.events += taken
         return taken
 
@@ -296,27 +295,34 @@ class Work:
             records = change_records(change, plan, frame, self._spec, lsn)
         if records is None:
             raise _blamed(plan, message)
-        self.add(records, index)
+        self.add(records, index, self._spec.context_headers)
 
     def truncate(self, plans: list[Plan], message: bytes, index: int, origin: Origin) -> None:
         """Encode a truncate of one or more tables."""
         lsn = int.from_bytes(message[1:9], "big")
-        self.add(truncate_records(plans, self._framed(origin), lsn), index)
+        self.add(truncate_records(plans, self._framed(origin), lsn), index, self._spec.context_headers)
 
     def message(self, messages: Messages, message: Message, index: int, origin: Origin) -> None:
         """Encode a logical message."""
         self.add([messages.record(message, self._framed(origin))], index)
 
-    def add(self, records: list[Record], index: int, events: int = 1) -> None:
-        """Append the records of one event, or of no event at all."""
+    def add(
+        self, records: list[Record], index: int, context: tuple[tuple[str, bytes], ...] = (), events: int = 1
+    ) -> None:
+        """Append the records of one event, or of no event at all. `context`: the context headers of row changes."""
         encoded = self.encoded
-        position = self._positions(index, 1)[0] or []
+        position = [*context, *(self._positions(index, 1)[0] or ())]
         for record in records:
             encoded.topics.append(record.topic)
             encoded.keys.append(record.key)
             encoded.values.append(record.value)
             encoded.headers.append([*(record.headers or ()), *position] or None)
         encoded.events += events
+
+    def _around(self, positions: list[Headers | None]) -> list[Headers | None]:
+        """The headers of plain rows: context before position."""
+        context = self._spec.context_headers
+        return [[*context, *(position or ())] for position in positions] if context else positions
 
     def _positions(self, index: int, count: int) -> list[Headers | None]:
         if not self.positions_wanted:

@@ -17,6 +17,7 @@ from deltaforge.envelopes.recordschemas import key_schema, opening, value_schema
 from deltaforge.envelopes.topics import sanitized, topic_of
 from deltaforge.envelopes.values import Rendering, rendering
 from deltaforge.errors import OperatorError
+from deltaforge.patterns import chosen, key_choices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,29 +49,50 @@ class Plan:
     def __init__(self, relation: Relation, spec: EncoderSpec) -> None:
         self.relation = relation
         self.count = len(relation.columns)
-        columns: list[PlanColumn] = []
-        omitted: list[str] = []
-        for index, column in enumerate(relation.columns):
-            found = rendering(column.type, column.modifier, spec.values)
-            if found is None:
-                omitted.append(column.name)
-                continue
-            label = quoted_name(column.name) + ":"
-            null = null_json(column, found, spec.values)
-            columns.append(PlanColumn(index, column.name, label, found, null, column.identity))
-        self.columns = tuple(columns)
-        self.omitted = tuple(omitted)
-        """Names of columns whose type has no JSON form."""
-        by_index = {column.index: column for column in columns}
-        self.key_columns = tuple(by_index[index] for index in relation.key if index in by_index)
+        self.collection = f"{relation.schema}.{relation.table}"
+        """Debezium's name of the table: neither quoted nor sanitized."""
+        self._choose(spec)
         self.topic = topic_of(spec, relation)
         physical = sanitized(f"{spec.topic_prefix}.{relation.schema}.{relation.table}")
         self.key_end = f',"{IDENTIFIER}":{quote(physical)}}}' if spec.add_table_identifier else "}"
         self._open(spec)
-        self.collection = f"{relation.schema}.{relation.table}"
-        """Debezium's name of the table: neither quoted nor sanitized."""
         self.schema_json = quoted_name(relation.schema)
         self.table_json = quoted_name(relation.table)
+
+    def _choose(self, spec: EncoderSpec) -> None:
+        """Which columns rows and keys have."""
+        wanted = chosen(("column.include.list", spec.columns_included), ("column.exclude.list", spec.columns_excluded))
+        self._facts: dict[int, Column] = {}
+        found: dict[int, PlanColumn] = {}
+        hidden = set()
+        omitted: list[str] = []
+        for index, column in enumerate(self.relation.columns):
+            form = rendering(column.type, column.modifier, spec.values)
+            if not wanted(f"{self.collection}.{column.name}"):
+                # Debezium asks the catalog nothing about it: to the key it has no default and may be NULL.
+                hidden.add(index)
+                column = msgspec.structs.replace(column, not_null=False, default=None)
+            elif form is None:
+                omitted.append(column.name)
+            if form is not None:
+                label, null = quoted_name(column.name) + ":", null_json(column, form, spec.values)
+                self._facts[index] = column
+                found[index] = PlanColumn(index, column.name, label, form, null, column.identity)
+        self.columns = tuple(column for index, column in found.items() if index not in hidden)
+        self.omitted = tuple(omitted)
+        """Names of columns whose type has no JSON form."""
+        key = self._chosen_key(spec.key_columns) or self.relation.key
+        self.key_columns = tuple(found[index] for index in key if index in found)
+
+    def _chosen_key(self, choices: str) -> list[int]:
+        """The columns that message.key.columns names, in its order; none = the table's own key."""
+        if not choices:
+            return []
+        names = [f"{self.collection}.{column.name}" for column in self.relation.columns]
+        matches = [
+            index for choice in key_choices(choices) for index, name in enumerate(names) if choice.fullmatch(name)
+        ]
+        return list(dict.fromkeys(matches))
 
     def _open(self, spec: EncoderSpec) -> None:
         """What keys and values begin with, and what closes the keys."""
@@ -84,7 +106,7 @@ class Plan:
         self.value_start = self.value_schema + '{"before":'
 
     def _described(self, columns: Sequence[PlanColumn]) -> list[tuple[Column, Rendering]]:
-        return [(self.relation.columns[column.index], column.rendering) for column in columns]
+        return [(self._facts[column.index], column.rendering) for column in columns]
 
     def row(self, fields: Sequence[Field]) -> str:
         """The JSON object of one row. Raises one of CONVERSION_ERRORS."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deltaforge.model import TransactionPart
 
 DATA = Path(__file__).parent.parent / "data" / "debezium"
+pytestmark = pytest.mark.usefixtures("codec")
 NOW_NS = 1_795_417_206_093_123_456
 RANDOM_UUID = re.compile(r'"id":"(?!00000000|6f1c1f0e)[0-9a-f-]{36}"')
 

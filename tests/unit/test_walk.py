@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _EDITS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 60), st.integers(0, 255), st.booleans()), max_size=3)
-
-
-@pytest.fixture(scope="module")
-def walk() -> Any:
-    """The extension module."""
-    try:
-        return importlib.import_module("deltaforge._walk")
-    except ImportError:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("deltaforge._walk is not built: needs a C compiler, then `pip install -e .`")
 
 
 def damaged(stream: list[bytes], edits: list[tuple[int, int, int, bool]]) -> list[bytes]:

@@ -14,6 +14,7 @@ from deltaforge.model import LogicalMessage, Lsn
 from tests.support import pgoutput_bytes as wire
 from tests.support.tables import column, part_of, table
 
+pytestmark = pytest.mark.usefixtures("codec")
 NOW_NS = 1_795_417_206_060_302_614
 TABLE = table(column("id", "int8", identity=True, not_null=True), name="orders")
 ROW = wire.insert(16400, ["7"], 40)

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from deltaforge.envelopes.base import make_encoder, spec_for
 from deltaforge.model import Lsn
 from tests.support import pgoutput_bytes as wire
 from tests.support.tables import column, numeric, part_of, table
+
+pytestmark = pytest.mark.usefixtures("codec")
 
 # JSON cannot hold lone surrogates, PostgreSQL no zero character.
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=300)

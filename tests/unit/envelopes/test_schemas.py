@@ -21,6 +21,7 @@ from tests.support.tables import column, numeric, part_of, pg_type, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+pytestmark = pytest.mark.usefixtures("codec")
 DATA = Path(__file__).parent.parent.parent / "data" / "debezium"
 MOOD = PgType(90001, "mood", "e", "public", labels=("sad", "o,k", "größer"))
 PRICE = PgType(90002, "price", "d", "public", base=pg_type("numeric"), base_modifier=numeric(10, 2))

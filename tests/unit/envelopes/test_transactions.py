@@ -18,6 +18,7 @@ from deltaforge.transactions.assembler import split
 from tests.support import pgoutput_bytes as wire
 from tests.support.tables import column, part_of, table
 
+pytestmark = pytest.mark.usefixtures("codec")
 NOW_NS = 1_795_417_206_060_302_614
 TX = "gold.transaction"
 A = table(column("id", "int8", identity=True, not_null=True), column("v", "text"), name="a", oid=1)

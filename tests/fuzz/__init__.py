@@ -1,0 +1,1 @@
+"""The fuzz target of the codec: see tests/README.md."""
