@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
         given = _with_command(list(sys.argv[1:] if arguments is None else arguments))
+        options = _parser().parse_args(given)
     except ConfigError as error:
         print(f"deltaforge: {error.line()}", file=sys.stderr)
         return CONFIGURATION
-    options = _parser().parse_args(given)
     if token := os.environ.get(TOKEN_VARIABLE):
         register(token)
     logs.configure(options.log_format, options.log_level)
@@ -103,7 +103,9 @@ def serve(
     host, port = api_address
     guard = Guard(host, os.environ.get(TOKEN_VARIABLE))
     with bind(host, port) as sock:
-        metrics.build_info(_encoder_name())
+        encoder = _encoder_name()
+        metrics.build_info(encoder)
+        log.info("starting", version=__version__, encoder=encoder)
         pipelines = [Pipeline(item.require(), _metrics_of(item), options) for item in loaded]
         process = Process(
             pipelines,

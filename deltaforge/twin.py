@@ -10,20 +10,27 @@ import importlib
 import os
 from typing import Any
 
+from deltaforge.errors import ConfigError
+
 VARIABLE = "DELTAFORGE_CODEC"
 
 
 def compiled_module(name: str) -> Any:  # noqa: ANN401 - an extension module
     """The extension module `name`, None when Python is wanted or it was not built.
 
-    Raises ImportError when it is insisted on and missing.
+    Raises ConfigError when it is insisted on and missing, and when the variable says neither.
     """
     wanted = os.environ.get(VARIABLE, "")
+    if wanted not in ("", "python", "compiled"):
+        raise ConfigError(f"{VARIABLE} is {wanted!r}", hint="set it to python or compiled, or leave it out")
     if wanted == "python":
         return None
     try:
         return importlib.import_module(name)
     except ImportError:
-        if wanted == "compiled":
-            raise
-        return None
+        if wanted != "compiled":
+            return None
+    raise ConfigError(
+        f"{VARIABLE}=compiled, and {name} is not here",
+        hint="install a C compiler and Python's headers and then deltaforge again, or leave the variable out",
+    )

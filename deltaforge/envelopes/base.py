@@ -173,7 +173,7 @@ class Encoder(Protocol):
 def make_encoder(spec: EncoderSpec) -> Encoder:
     """The fastest encoder there is for `spec`. The compiled one gives the same bytes as the Python encoder.
 
-    Raises ImportError when the environment insists on the compiled one and it was not built.
+    Raises ConfigError when the environment insists on the compiled one and it was not built.
     """
     from deltaforge.envelopes.debezium import DebeziumEncoder
 

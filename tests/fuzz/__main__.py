@@ -25,6 +25,7 @@ from typing import Any
 from tests.fuzz import build, mutate
 from tests.fuzz.target import TAGS, WRONG
 
+PROGRAM = ("-m", "tests.fuzz.target")
 HANG_S = 20.0
 STEADY_S = 240
 LEAST_THROUGH = 0.2
@@ -63,7 +64,7 @@ def _watched(folder: Path, arguments: list[str], environment: dict[str, str], se
     """Run the target to its end, or to the end of our patience."""
     progress, report = folder / "progress", folder / "report"
     progress.write_bytes(bytes(8))
-    command = [sys.executable, "-m", "tests.fuzz.target", *arguments, str(progress), str(report)]
+    command = [sys.executable, *PROGRAM, *arguments, str(progress), str(report)]
     target = subprocess.Popen(command, env=environment, cwd=build.ROOT)
     hung = False
     try:

@@ -186,12 +186,22 @@ def test_a_secret_in_the_place_of_a_key_is_covered(tmp_path: Path) -> None:
     assert "unknown key '***'" in done.stdout
 
 
-def test_version_names_the_encoder() -> None:
+@pytest.mark.parametrize("arguments", [["--version"], ["run", str(EXAMPLE)]])
+def test_a_codec_that_does_not_exist_is_a_configuration_error(arguments: list[str]) -> None:
+    """Guards against a slower codec than was asked for, without a word."""
+    done = _call(*arguments, DELTAFORGE_CODEC="compield")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "deltaforge: DELTAFORGE_CODEC is 'compield' (set it to python or compiled, or leave it out)\n"
+    )
+
+
+def test_version_names_the_encoder(codec: str) -> None:
     """Guards against not knowing whether the slow or the fast encoder runs."""
     done = _call("--version")
 
     assert done.returncode == 0
-    assert re.fullmatch(r"deltaforge \d+\.\d+\.\d+\S* \((python|compiled) encoder\)\n", done.stdout)
+    assert re.fullmatch(rf"deltaforge \d+\.\d+\.\d+\S* \({codec} encoder\)\n", done.stdout)
 
 
 def test_a_taken_port_ends_the_start_with_one_line(stdout_example: Path) -> None:

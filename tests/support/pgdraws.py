@@ -236,4 +236,6 @@ def encoder_settings(r: Random) -> EncoderSpec:
         key_schemas=r.random() < 0.2,
         value_schemas=r.random() < 0.2,
         message_topic=r.choice(("", "gold.message")),
+        columns_excluded=r.choice(("", "", "", r"public\..*\.(Name|größe).*")),
+        key_columns=r.choice(("", "", "", r"public\.t:Name\d,id;(.*)\.t:ключ")),
     )

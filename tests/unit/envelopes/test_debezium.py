@@ -316,12 +316,20 @@ def test_null_in_a_nullable_column_is_written_as_its_default(
         wire.insert(99, ["1"]),
         wire.insert(16400, ["1"]),
         wire.insert(16400, ROW)[:-3] + b"t\0\0\1\0",
+        wire.insert(16400, ROW) + b"t\0\0\0\0",
+        wire.update(16400, ROW, old=["7", None, None, None]) + b"n",
+        wire.delete(16400, ["7", None, None, None]) + b"\0",
+        wire.origin("north", 77)[:-1],
+        wire.origin("north", 77) + b"x",
         wire.delete(16400, ["1"]),
         wire.truncate([99]),
         wire.xlog(b"Q"),
         wire.begin(1),
     ],
-    ids=["unknown relation", "too few columns", "cut short", "delete too short", "unknown truncate", "kind", "begin"],
+    ids=[
+        "unknown relation", "too few columns", "cut short", "bytes left over", "after an old tuple", "after a delete",
+        "Origin cut short", "after an Origin", "delete too short", "unknown truncate", "kind", "begin",
+    ],  # fmt: skip
 )
 def test_what_cannot_stand_in_a_transaction_is_a_protocol_violation(broken: bytes) -> None:
     """Guards against going on with a stream that is not understood."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from deltaforge.envelopes.base import make_encoder, spec_for
 from deltaforge.envelopes.jsontext import wire
 from deltaforge.envelopes.options import ValueOptions
 from deltaforge.envelopes.values import rendering
-from deltaforge.model import PgType
-from tests.support.tables import numeric, pg_type
+from deltaforge.model import Lsn, PgType
+from tests.support import pgoutput_bytes as wire_bytes
+from tests.support.tables import column, numeric, part_of, pg_type, table
 
 DEFAULTS = ValueOptions()
 PLACEHOLDER = DEFAULTS.placeholder
@@ -112,6 +114,16 @@ def test_a_value_becomes_debeziums_json(kind: str, modifier: int, text: str, exp
     found = rendering(pg_type(kind), modifier, DEFAULTS)
     assert found is not None
     assert found.convert(wire(text)) == wire(expected)
+
+
+@pytest.mark.parametrize(("kind", "modifier", "text", "expected"), VECTORS, ids=lambda value: str(value)[:40])
+@pytest.mark.usefixtures("codec")
+def test_a_value_in_a_row_is_the_same_json(kind: str, modifier: int, text: str, expected: str) -> None:
+    """Guards against a form of the codec that writes the value otherwise than its converter."""
+    one = table(column("c", kind, modifier))
+    encoder = make_encoder(spec_for(topic="t", topic_prefix="t", database="t"))
+    (value,) = encoder.encode(part_of([wire_bytes.insert(one.oid, [text])], [one]), 0, Lsn(0), 1).values
+    assert (value or b"").startswith(f'{{"before":null,"after":{{"c":{expected}}},"source":'.encode())
 
 
 @pytest.mark.parametrize(
