@@ -116,7 +116,7 @@ def _print(report: dict[str, Any]) -> list[str]:
     print(f"inputs {inputs} in {report['seconds']:.1f} s ({inputs / max(report['seconds'], 0.001):.0f}/s)")
     print(f"decoded to the end {through} ({share:.1%}), records {report['records']}, errors {report['errors']}")
     print("messages " + " ".join(f"{tag} {report['tags'][tag]}" for tag in TAGS))
-    print(f"resident {start / 1024:.1f} MiB after a fifth of the time, {end / 1024:.1f} MiB at the end")
+    print(f"resident {start / 1024:.1f} MiB in the second fifth, {end / 1024:.1f} MiB in the last fifth")
     problems = []
     if inputs >= ENOUGH:
         problems += [f"no message {tag} was reached" for tag in TAGS if not report["tags"][tag]]

@@ -39,7 +39,8 @@ def preload() -> dict[str, str]:
     return {
         "LD_PRELOAD": " ".join(libraries),
         # Python keeps what it needs until its end; abort so that faulthandler says where.
-        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1:quarantine_size_mb=16",
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1:quarantine_size_mb=16"
+        ":allocator_release_to_os_interval_ms=500",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:abort_on_error=1",
         # Each object an allocation of its own, or nothing around it is watched.
         "PYTHONMALLOC": "malloc",

@@ -7,6 +7,7 @@ pipeline do, so what is wrong with one input may need the others of its group.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import json
 import mmap
@@ -16,6 +17,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 from random import Random
+from statistics import median
 from typing import Any
 
 GROUP = 200
@@ -54,7 +56,8 @@ class _Run:
         self._tags: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._count = self._through = self._records = 0
-        self._rss_start = self._rss_end = 0
+        self._resident: list[tuple[float, int]] = []
+        """After each group: seconds, KiB."""
         self._began = time.monotonic()
 
     def inputs(self, first: int, seconds: float) -> None:
@@ -64,8 +67,6 @@ class _Run:
             elapsed = time.monotonic() - self._began
             if seconds and elapsed >= seconds:
                 return
-            if not self._rss_start and elapsed >= seconds / 5:
-                self._rss_start = _resident_kib()
             self._input(number)
             if not seconds and number == first:
                 return
@@ -80,6 +81,8 @@ class _Run:
 
         self._place[:8] = number.to_bytes(8, "big")
         if number % GROUP == 0 or not self._count:
+            gc.collect()
+            self._resident.append((time.monotonic() - self._began, _resident_kib()))
             self._pair = Pair(encoder_settings(Random(f"{self._seed}/{number // GROUP}")), walk)
         r = Random(f"{self._seed}:{number}")
         seen = self._pair.run(mutate.stream(r), r)
@@ -92,10 +95,14 @@ class _Run:
 
     def report(self) -> dict[str, Any]:
         """The figures so far."""
+        seconds = time.monotonic() - self._began
+        early = [kib for at, kib in self._resident if seconds * 0.2 <= at < seconds * 0.4]
+        late = [kib for at, kib in self._resident if at >= seconds * 0.8]
         return {
             "inputs": self._count, "through": self._through, "records": self._records, "errors": self._errors,
-            "tags": {tag: self._tags[tag] for tag in TAGS}, "seconds": time.monotonic() - self._began,
-            "rss_start_kib": self._rss_start, "rss_end_kib": _resident_kib(),
+            "tags": {tag: self._tags[tag] for tag in TAGS}, "seconds": seconds,
+            # One sample says little: the sanitizer's allocator gives memory back when it likes.
+            "rss_start_kib": median(early or [_resident_kib()]), "rss_end_kib": median(late or [_resident_kib()]),
         }  # fmt: skip
 
 

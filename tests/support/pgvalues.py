@@ -6,6 +6,7 @@ some are not UTF-8, and some are not what the type prints at all.
 
 from __future__ import annotations
 
+from calendar import isleap
 from typing import TYPE_CHECKING, NamedTuple
 
 from deltaforge.model import PgType
@@ -46,7 +47,7 @@ def decimal(r: Random) -> bytes:
     """Numbers of up to 19 characters, and of just over them."""
     count = r.choice((1, 2, 3, 5, 9, 17, 18, 19, 20, 38))
     number = r.choice((digits(r, count), b"9" * count, b"0" * count, b"1" + b"0" * (count - 1)))
-    point = r.randrange(count + 1)
+    point = r.choice((count, r.randrange(count + 1)))
     shown = number if point == count else (number[:point] or b"0") + b"." + number[point:]
     if r.random() < ODD:
         shown = r.choice((b"NaN", b"Infinity", b"", b".", b"-", b"1.", b".5", b"--1", b"1.2.3", b"1_0", b" 1", b"+1"))
@@ -73,10 +74,11 @@ def date(r: Random) -> bytes:
     if r.random() < 0.03:
         return r.choice((b"infinity", b"-infinity"))
     if r.random() < ODD:
-        return r.choice((b"2023-02-29", b"2024-13-01", b"0000-01-01", b"1-2-3", b"-", b"", b"999999999999-01-01"))
-    month = r.randint(1, 12)
-    day = r.choice((1, 15, LAST_DAYS[month - 1]))
-    return b"%04d-%02d-%02d" % (r.choice(YEARS), month, day) + (b" BC" if r.random() < 0.1 else b"")
+        never = (b"2023-02-29", b"2100-02-29", b"2024-04-31", b"2024-13-01", b"0000-01-01", b"999999999999-01-01")
+        return r.choice((*never, b"1-2-3", b"-", b""))
+    year, month = r.choice(YEARS), r.choice((1, 2, 2, 3, 4, 6, 9, 11, 12))
+    day = r.choice((1, 15, LAST_DAYS[month - 1] + (month == 2 and isleap(year))))
+    return b"%04d-%02d-%02d" % (year, month, day) + (b" BC" if r.random() < 0.1 else b"")
 
 
 def time(r: Random) -> bytes:
