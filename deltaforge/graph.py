@@ -16,6 +16,7 @@ from deltaforge.config.schema import FileSinkConfig, KafkaSinkConfig, MemorySink
 from deltaforge.encoding import encoder_spec, topics_beside
 from deltaforge.envelopes.base import make_encoder
 from deltaforge.envelopes.topics import topic_name
+from deltaforge.logs import get_logger
 from deltaforge.model import Batch, Confirm, Lease, Lsn, Receipt, Segment, WalChunk
 from deltaforge.monitor import Monitor, Sample
 from deltaforge.sinks.base import SinkWiring
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from deltaforge.runtime import RunOptions
     from deltaforge.source.sql import ControlSession
     from deltaforge.status import PipelineState
+
+log = get_logger("pipeline")
 
 _CHUNKS, _SEGMENTS, _BATCHES, _BATCHES_OF_SPARED = 4, 4, 4, 4096
 
@@ -234,6 +237,8 @@ class Graph:
             position_headers=getattr(unit.config, "position_headers", False),
         )
         encoder = make_encoder(unit.spec)
+        # Some options are only written by the Python encoder, whatever was built.
+        log.info("encoder", pipeline=self.config.metadata.name, sink=unit.id, encoder=encoder.name)
         self._encoders.append(encoder)
         return encoder
 
