@@ -11,6 +11,7 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
@@ -202,6 +203,15 @@ def test_version_names_the_encoder(codec: str) -> None:
 
     assert done.returncode == 0
     assert re.fullmatch(rf"deltaforge \d+\.\d+\.\d+\S* \({codec} encoder\)\n", done.stdout)
+
+
+def test_log_and_metric_name_the_encoder(stdout_example: Path, codec: str) -> None:
+    """Guards against a machine that runs the slow encoder for months before anybody looks."""
+    with _running(str(stdout_example)) as (process, address):
+        _wait_for(process, f'"sink": "orders-stdout", "encoder": "{codec}"')
+        with urlopen(f"http://{address}/metrics", timeout=WAIT_S) as answer:
+            text = answer.read().decode()
+    assert re.search(rf'^deltaforge_build_info\{{encoder="{codec}",version="[^"]+"\}} 1\.0$', text, re.MULTILINE)
 
 
 def test_a_taken_port_ends_the_start_with_one_line(stdout_example: Path) -> None:
