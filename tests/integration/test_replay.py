@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from deltaforge.embedded.postgres import PostgresServer
 from tests.support.databases import create_database
 from tests.support.fix_codecs import ROWS, WALK, extension
-from tests.support.kafka_topics import read_topic, topic_names
+from tests.support.kafka_topics import TopicReader, topic_names
 from tests.support.pipelines import write
 from tests.support.process import Deltaforge
 from tests.support.recordings import DATA, Line, by_place, check_clocks, lsn_order, recorded, script
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 
     from deltaforge.embedded.kafka import KafkaCluster
     from tests.support.databases import Database
+    from tests.support.kafka_topics import Record
 
 CODECS = ("python", "compiled")
-FILES = ("orders", "types")
+FILES = ("orders", "types", "modes", "messages", "router12")
 OTHER_OPTIONS = {
     "orders_options": {
         "decimal.handling.mode": "string", "skipped.operations": "none", "tombstones.on.delete": "false",
@@ -50,7 +52,7 @@ RECORDINGS = [
     if name not in REFUSED and (DATA / f"{name}.jsonl").exists()
 ]
 END = '"prefix":"replay.end"'
-END_S = 45.0
+END_S = 120.0
 READY_S = 100.0
 
 
@@ -171,12 +173,10 @@ def replayed(server: PostgresServer, kafka: KafkaCluster, tmp_path_factory: pyte
                 database.execute(transaction)
             database.execute("select pg_logical_emit_message(false, 'replay.end', '')")
         _wait_for_ends(kafka.bootstrap(), sinks, products)
-    names = {
-        sink.recording: databases[file].name for file, name, _ in RECORDINGS for sink in sinks if sink.recording == name
-    }
-    return Replayed(
-        {(sink.codec, sink.recording): _read(kafka.bootstrap(), sink, names[sink.recording]) for sink in sinks}
-    )
+    with TopicReader(kafka.bootstrap(), sorted(topic_names(kafka.bootstrap()))) as reader:
+        records = sorted(reader.read_to_end(END_S), key=lambda record: (record.topic, record.partition, record.offset))
+    names = {name: databases[file].name for file, name, _ in RECORDINGS}
+    return Replayed({(sink.codec, sink.recording): _read(records, sink, names[sink.recording]) for sink in sinks})
 
 
 def _make_topics(bootstrap: str, sinks: list[Sink]) -> None:
@@ -198,18 +198,17 @@ def _product(folder: Path, codec: str, documents: list[dict[str, Any]]) -> Delta
 
 
 def _wait_for_ends(bootstrap: str, sinks: list[Sink], products: list[Deltaforge]) -> None:
-    left = {sink.messages: sum(other.messages == sink.messages for other in sinks) for sink in sinks}
+    left = Counter(sink.messages for sink in sinks)
     deadline = time.monotonic() + END_S
-    while left:
-        assert time.monotonic() < deadline, f"no end in {sorted(left)}\n{products[0].tail()}"
-        for product in products:
-            assert product.running, product.tail()
-        for topic in topic_names(bootstrap) & left.keys():
-            if sum(END in (record.key or b"").decode() for record in read_topic(bootstrap, topic)) >= left[topic]:
-                del left[topic]
+    with TopicReader(bootstrap, list(left)) as reader:
+        while +left:
+            assert time.monotonic() < deadline, f"no end in {sorted(+left)}\n{products[0].tail()}"
+            for product in products:
+                assert product.running, product.tail()
+            left.subtract(record.topic for record in reader.poll() if END in (record.key or b"").decode())
 
 
-def _read(bootstrap: str, sink: Sink, database: str) -> list[Line]:
+def _read(records: list[Record], sink: Sink, database: str) -> list[Line]:
     """A sink's records under the names of the recording."""
 
     def text(data: bytes | None) -> str | None:
@@ -226,10 +225,8 @@ def _read(bootstrap: str, sink: Sink, database: str) -> list[Line]:
             text(record.value),
             tuple((key, text(value) or "") for key, value in record.headers),
         )
-        for topic in sorted(topic_names(bootstrap))
-        if belongs(topic)
-        for record in read_topic(bootstrap, topic)
-        if END not in (record.key or b"").decode()
+        for record in records
+        if belongs(record.topic) and END not in (record.key or b"").decode()
     ]
 
 

@@ -69,13 +69,20 @@ def topic_names(bootstrap: str) -> set[str]:
 
 def end_offsets(bootstrap: str, topic: str, isolation: Isolation = "read_committed") -> dict[int, int]:
     """Partition to end: the last stable offset for read_committed, else the high watermark."""
+    return {number: end for (_, number), end in ends_of(bootstrap, [topic], isolation).items()}
+
+
+def ends_of(
+    bootstrap: str, topics: Sequence[str], isolation: Isolation = "read_committed"
+) -> dict[tuple[str, int], int]:
+    """The same for each partition of several topics, asked at once."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    partitions = admin.list_topics(topic, timeout=ADMIN_S).topics[topic].partitions
+    known = admin.list_topics(timeout=ADMIN_S).topics
     level = IsolationLevel.READ_COMMITTED if isolation == "read_committed" else IsolationLevel.READ_UNCOMMITTED
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    wanted = {TopicPartition(topic, number): latest for number in partitions}
+    wanted = {TopicPartition(topic, number): latest for topic in topics for number in known[topic].partitions}
     found = admin.list_offsets(wanted, isolation_level=level, request_timeout=ADMIN_S)
-    return {partition.partition: future.result(ADMIN_S).offset for partition, future in found.items()}
+    return {(place.topic, place.partition): future.result(ADMIN_S).offset for place, future in found.items()}
 
 
 def read_topic(
@@ -131,11 +138,7 @@ class TopicReader:
         Raises:
           TimeoutError: not reached in time.
         """
-        ends = {
-            (topic, number): end
-            for topic in self._topics
-            for number, end in end_offsets(self._bootstrap, topic, self._isolation).items()
-        }
+        ends = ends_of(self._bootstrap, self._topics, self._isolation)
         records: list[Record] = []
         deadline = time.monotonic() + within_s
         while any(self._next[place] < end for place, end in ends.items()):
