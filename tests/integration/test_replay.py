@@ -94,19 +94,23 @@ def moved(options: Mapping[str, str], database: Database) -> tuple[str, tuple[st
     return publication, tables, rest
 
 
-def pipelines(codec: str, databases: Mapping[str, Database], bootstrap: str) -> tuple[list[Sink], list[dict[str, Any]]]:
+def pipelines(
+    run: str, codec: str, databases: Mapping[str, Database], bootstrap: str
+) -> tuple[list[Sink], list[dict[str, Any]]]:
     """The sinks, and the pipeline documents they stand in: one for each choice of tables."""
     sinks, documents = [], dict[tuple[str, str, tuple[str, ...]], dict[str, Any]]()
     for file, name, options in RECORDINGS:
+        if file not in databases:
+            continue
         database = databases[file]
         publication, tables, rest = moved(options, database)
         # A shared topic's keys hold the prefix, and so does the choice of their partition.
-        prefix = "gold" if name == "router12" else f"gold{codec}{name.replace('_', '')}"
-        shared = f"{codec}.{name}.all" if "transforms" in options else None
+        prefix = "gold" if name == "router12" else f"gold{run}{codec}{name.replace('_', '')}"
+        shared = f"{run}.{codec}.{name}.all" if "transforms" in options else None
         sink = Sink(codec, name, prefix, shared, rest.get("topic.delimiter", "."))
         document = documents.setdefault(
             (file, publication, tables),
-            _document(f"{codec}-{file}-{len(documents)}", database, publication, tables),
+            _document(f"{run}-{codec}-{file}-{len(documents)}", database, publication, tables),
         )
         between = sink.delimiter
         document["spec"]["sinks"].append(
@@ -150,33 +154,53 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="module")
 def replayed(server: PostgresServer, kafka: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Replayed:
     """Every file's transactions, one after the other, while the pipelines run."""
+    return _replay("whole", FILES, server, kafka, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def killed(server: PostgresServer, kafka: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Replayed:
+    """The transactions of one file; after every fourth, both processes are killed and started again."""
+    return _replay("killed", ("orders",), server, kafka, tmp_path_factory.mktemp("killed"), every=4)
+
+
+def _replay(
+    run: str, files: tuple[str, ...], server: PostgresServer, kafka: KafkaCluster, folder: Path, every: int = 0
+) -> Replayed:
     extension(WALK)
     extension(ROWS)
-    databases = {file: create_database(server) for file in FILES}
+    databases = {file: create_database(server) for file in files}
     for file, database in databases.items():
         database.execute(script(file).before)
     with ExitStack() as stack:
         sinks, products = [], []
         for codec in CODECS:
-            made, documents = pipelines(codec, databases, kafka.bootstrap())
+            made, documents = pipelines(run, codec, databases, kafka.bootstrap())
             sinks += made
-            product = _product(tmp_path_factory.mktemp(codec), codec, documents)
+            product = _product(folder / codec, codec, documents)
             stack.callback(product.close)
             products.append(product)
         _make_topics(kafka.bootstrap(), sinks)
-        for product in products:
-            product.start()
-        for product in products:
-            product.wait_ready(READY_S)
+        _start(products)
         for file, database in databases.items():
-            for transaction in script(file).transactions:
+            for number, transaction in enumerate(script(file).transactions, start=1):
                 database.execute(transaction)
+                if every and number % every == 0:
+                    for product in products:
+                        product.kill9()
+                    _start(products)
             database.execute("select pg_logical_emit_message(false, 'replay.end', '')")
         _wait_for_ends(kafka.bootstrap(), sinks, products)
     with TopicReader(kafka.bootstrap(), sorted(topic_names(kafka.bootstrap()))) as reader:
         records = sorted(reader.read_to_end(END_S), key=lambda record: (record.topic, record.partition, record.offset))
-    names = {name: databases[file].name for file, name, _ in RECORDINGS}
+    names = {name: databases[file].name for file, name, _ in RECORDINGS if file in databases}
     return Replayed({(sink.codec, sink.recording): _read(records, sink, names[sink.recording]) for sink in sinks})
+
+
+def _start(products: list[Deltaforge]) -> None:
+    for product in products:
+        product.start()
+    for product in products:
+        product.wait_ready(READY_S)
 
 
 def _make_topics(bootstrap: str, sinks: list[Sink]) -> None:
@@ -192,6 +216,7 @@ def _make_topics(bootstrap: str, sinks: list[Sink]) -> None:
 
 
 def _product(folder: Path, codec: str, documents: list[dict[str, Any]]) -> Deltaforge:
+    folder.mkdir()
     for document in documents:
         write(folder / f"{document['metadata']['name']}.yaml", document)
     return Deltaforge(folder, {"DELTAFORGE_CODEC": codec}, name=f"replay-{codec}")
@@ -235,7 +260,18 @@ def _read(records: list[Record], sink: Sink, database: str) -> list[Line]:
 @pytest.mark.slow
 def test_the_whole_pipeline_writes_the_bytes_of_debezium(replayed: Replayed, recording: str, codec: str) -> None:
     """Guards against any key, value, topic, partition, header or order that a consumer of Debezium would not expect."""
-    ours, theirs = replayed.found[codec, recording], recorded(recording)
+    _compare(recording, replayed.found[codec, recording])
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("recording", [name for file, name, _ in RECORDINGS if file == "orders"])
+def test_a_process_killed_between_statements_writes_the_same(killed: Replayed, recording: str, codec: str) -> None:
+    """Guards against a change that is lost, doubled, moved or written otherwise because the process died."""
+    _compare(recording, killed.found[codec, recording])
+
+
+def _compare(recording: str, ours: list[Line]) -> None:
+    theirs = recorded(recording)
     if recording.startswith("heartbeats"):
         # How many there are is a matter of time.
         ours, theirs = (_beats_once(lines) for lines in (ours, theirs))
