@@ -80,6 +80,9 @@ def shaped(text, pieces):
 """
 
 
+_RARE = r'"\\u00" in {written} or not text.isascii() and four(text)'
+
+
 class Rows(Protocol):
     """The generated function. Returns the index of the first message that it did not take."""
 
@@ -133,7 +136,11 @@ class RowWriter:
             "other": self._other,
             "start": f'{plan.value_start}null,"after":',
         }
-        self._expressions = {column.index: _expression(column, self._names) for column in plan.columns}
+        # A column that is left out of the rows may still be in the key.
+        hidden = [column for column in plan.key_columns if column not in plan.columns]
+        self._columns = (*plan.columns, *hidden)
+        self._rare = _RARE.format(written="after + key" if hidden else "after")
+        self._expressions = {column.index: _expression(column, self._names) for column in self._columns}
         self.rows = cast("Rows", self._compile(_ROWS, SHORT * plan.count, "rows"))
 
     def _ordinary(self, message: bytes) -> Written:
@@ -171,7 +178,7 @@ class RowWriter:
         how = cut(shape)
         lines = list(how.lines)
         shown: dict[int, str] = {}
-        for column in plan.columns:
+        for column in self._columns:
             if shape[column.index] == NULL:
                 continue
             expression = self._expressions[column.index].replace("SLOT", how.slots[column.index])
@@ -179,7 +186,7 @@ class RowWriter:
                 lines.append(f"v{column.index} = {expression}")
                 expression = f"v{column.index}"
             shown[column.index] = expression
-        texts = any(column.rendering.inline == "text" for column in plan.columns)
+        texts = any(column.rendering.inline == "text" for column in self._columns)
         indent = "\n            " if template is _ROWS else "\n    "
         return template.format(
             count=how.pieces,
@@ -188,7 +195,7 @@ class RowWriter:
             lines=indent.join(lines) or "pass",
             after=_object(plan.columns, shown, "{", "}"),
             key=_object(plan.key_columns, shown, plan.key_start, plan.key_end) if plan.key_columns else "None",
-            rare=r'"\\u00" in after or not text.isascii() and four(text)' if texts else "False",
+            rare=self._rare if texts else "False",
             add_key='key.encode("latin-1")' if plan.key_columns else "None",
             start="{start}" if plan.value_schema else '{{"before":null,"after":',
         )
