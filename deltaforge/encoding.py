@@ -57,7 +57,7 @@ def encoder_spec(
         key_schemas=options.key_schemas,
         value_schemas=options.value_schemas,
         transaction_topic=sanitized(f"{prefix}{between}{options.transaction_topic}") if options.transactions else "",
-        message_topic="" if cloud else sanitized(f"{prefix}{between}message"),
+        message_topic="" if cloud else sanitized(f"{prefix}.message"),
         messages_included=options.messages_included,
         messages_excluded=options.messages_excluded,
         heartbeat_topic=sanitized(f"{options.heartbeat_prefix}{between}{prefix}") if options.heartbeat_ms else "",

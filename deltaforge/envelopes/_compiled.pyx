@@ -216,6 +216,9 @@ cdef class Writer:
         if kind != c'I' and kind != c'U' and kind != c'D':
             return 1
         if self.skip_c if kind == c'I' else self.skip_u if kind == c'U' else self.skip_d:
+            if kind == c'U' and p[30] != c'N':
+                # It may change the key, which is not an update.
+                return 1
             self.seen += 1
             return 0
         oid = u32_at(p + 26)

@@ -1,7 +1,8 @@
 """PostgreSQL's array text as a JSON array.
 
 The text is `{1,NULL,"quo\\"ted"}`; inner braces are further dimensions and become nested JSON arrays; a leading
-`[0:1]=` (bounds that do not start at 1) is dropped. Elements are separated by commas, those of `box[]` by semicolons.
+`[0:1]=` (bounds that do not start at 1) is dropped. Some arrays are more than Debezium's JDBC driver or schema can take
+and become null, as recorded.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-_ELEMENT = {
-    delimiter: re.compile(rf'"((?:[^"\\]|\\.)*)"|([^{delimiter}{{}}"]+)|([{{}}{delimiter}])', re.DOTALL)
-    for delimiter in ",;"
-}
+_ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}"]+)|([{},])', re.DOTALL)
 _UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NULL = re.compile(r"(?<=[{,])NULL(?=[,}])")
+_SPECIAL = re.compile("NaN|Infinity")
 
 
-def array(text: str, element: Callable[[str], str], delimiter: str = ",") -> str:
+def array(text: str, element: Callable[[str], str]) -> str:
     """Render an array with `element` for each value that is not NULL.
 
     Raises ValueError for text that is no array.
@@ -31,8 +32,7 @@ def array(text: str, element: Callable[[str], str], delimiter: str = ",") -> str
     out: list[str] = []
     at = depth = 0
     due = True
-    pattern = _ELEMENT[delimiter]
-    while match := pattern.match(text, at):
+    while match := _ELEMENT.match(text, at):
         quoted, bare, mark = match.groups()
         # `due`: a value or an inner array has to come next. Whatever follows the last brace is wrong.
         if due != (mark is None or mark == "{") or (at and not depth):
@@ -45,7 +45,27 @@ def array(text: str, element: Callable[[str], str], delimiter: str = ",") -> str
         else:
             out.append("[" if mark == "{" else "]" if mark == "}" else ",")
             depth += (mark == "{") - (mark == "}")
-        due = mark == "{" or mark == delimiter
+        due = mark == "{" or mark == ","
     if at != len(text) or depth or not out or out[0] != "[":
         raise ValueError("not an array")
     return "".join(out)
+
+
+def required(text: str, element: Callable[[str], str]) -> str:
+    """As `array`, of elements that Debezium's schema requires: one that is NULL makes a null of the whole array."""
+    return "null" if _NULL.search(_QUOTED.sub("", text)) else array(text, element)
+
+
+def finite(text: str, element: Callable[[str], str]) -> str:
+    """As `array`, of `numeric`: the JDBC driver cannot read NaN and infinity here, so the whole array is null."""
+    return "null" if _SPECIAL.search(text) else array(text, element)
+
+
+def empty(text: str) -> str:
+    """Arrays of geometric types: Debezium can write the empty one only, any other is null."""
+    return "[]" if text == "{}" else "null"
+
+
+def far(text: str, element: Callable[[str], str], ends: Mapping[str, str]) -> str:
+    """An element of a type whose infinity or last moment is another one in arrays, in the driver's arithmetic."""
+    return ends.get(text) or element(text)

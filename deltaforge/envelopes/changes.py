@@ -91,14 +91,18 @@ def change_records(change: Change, plan: Plan, frame: Frame, spec: EncoderSpec, 
         return [_event(plan.key(new), "null", plan.row(new), op, None, plan, frame, lsn)]
     # To Debezium an identity tuple without the key's columns says that these were null: a change of the key.
     old_key, new_key = plan.key(old), plan.key(new)
+    skipped = spec.skipped_operations
     if old_key == new_key:
-        return [_event(new_key, plan.row(old), plan.row(new), "u", None, plan, frame, lsn)]
-    to_new: Headers = [(NEW_KEY, _key_header(new_key))]
-    from_old: Headers = [(OLD_KEY, _key_header(old_key))]
-    return [
-        *_deleted(old_key, plan.row(old), to_new, plan, frame, spec, lsn),
-        _event(new_key, "null", plan.row(new), "c", from_old, plan, frame, lsn),
-    ]
+        return [] if "u" in skipped else [_event(new_key, plan.row(old), plan.row(new), "u", None, plan, frame, lsn)]
+    # Both records are what they say they are: skipped as delete and create, not as parts of an update.
+    records = []
+    if "d" not in skipped:
+        to_new: Headers = [(NEW_KEY, plan.key_header(new))]
+        records += _deleted(old_key, plan.row(old), to_new, plan, frame, spec, lsn)
+    if "c" not in skipped:
+        from_old: Headers = [(OLD_KEY, plan.key_header(old))]
+        records.append(_event(new_key, "null", plan.row(new), "c", from_old, plan, frame, lsn))
+    return records
 
 
 def _deleted(
@@ -117,10 +121,6 @@ def _event(
     value = f"{head}{lsn}{frame.middle(plan)}{lsn}{frame.closing(plan, lsn, op)}"
     full_key = None if key is None else f"{plan.key_start}{key}{plan.key_end}".encode("latin-1")
     return Record(plan.topic, full_key, value.encode("latin-1"), headers)
-
-
-def _key_header(key: str | None) -> bytes:
-    return f"{{{key}}}".encode("latin-1") if key is not None else b"null"
 
 
 def truncate_records(plans: Sequence[Plan], frame: Frame, lsn: int) -> list[Record]:

@@ -38,6 +38,7 @@ PLANS_KEPT = 4096
 
 EVENTS = frozenset(b"IUDTM")
 _RELATION, _TYPE, _ORIGIN, _TRUNCATE, _MESSAGE = b"RYOTM"
+_UPDATE, _NEW = b"UN"
 _OPERATION = {b"I": "c", b"U": "u", b"D": "d", b"T": "t"}
 
 
@@ -212,7 +213,9 @@ class DebeziumEncoder:
             if found is not None:
                 work.message(self._messages, found, index, self._origin)
             return
-        if _OPERATION[message[25:26]] in self._spec.skipped_operations:
+        skipped = _OPERATION[message[25:26]] in self._spec.skipped_operations
+        # Not so an update with an old tuple: it may turn out to be a delete and a create.
+        if skipped and (kind != _UPDATE or message[30] == _NEW):
             return
         if kind == _TRUNCATE:
             plans = [self._plan(oid) for oid in truncated(message)]
@@ -295,7 +298,7 @@ class Work:
             records = change_records(change, plan, frame, self._spec, lsn)
         if records is None:
             raise _blamed(plan, message)
-        self.add(records, index, self._spec.context_headers)
+        self.add(records, index, self._spec.context_headers, events=1 if records else 0)
 
     def truncate(self, plans: list[Plan], message: bytes, index: int, origin: Origin) -> None:
         """Encode a truncate of one or more tables."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from deltaforge.envelopes.options import ValueOptions
 
 
+_DATE, _TIME, _TIMESTAMPTZ = 1082, 1083, 1184
+
+
 def numeric(modifier: int, options: ValueOptions) -> Rendering:
     """`numeric(p,s)` and, with modifier -1, `numeric`."""
     scale = (modifier - 4) & 0x7FF if modifier != -1 else 0
@@ -85,3 +88,16 @@ def interval(options: ValueOptions) -> Rendering:
         zero = '"P0Y0M0DT0H0M0S"'
         return Rendering(times.iso_interval, zero, computed=zero)
     return Rendering(times.interval, "0", computed="0")
+
+
+def array_ends(oid: int, modifier: int, options: ValueOptions) -> dict[str, str]:
+    """Elements of an array of this type that are not written as a column of it would be, as recorded."""
+    iso = options.time == "isostring"
+    if oid == _DATE:
+        return times.ISO_DATE_ARRAY_INFINITY if iso else times.DATE_ARRAY_INFINITY
+    if oid == _TIME and not iso:
+        return {"24:00:00": "0"}
+    if oid == _TIMESTAMPTZ:
+        digits = "0" * (6 if modifier == -1 else modifier)
+        return {"-infinity": f'"+292269055-12-02T23:00:00{"." if digits else ""}{digits}Z"'}
+    return {}

@@ -6,6 +6,7 @@ Rule 2: `row` and `key` are the ordinary way from fields to JSON; generated code
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,9 +14,10 @@ import msgspec
 from deltaforge.envelopes.defaults import null_json
 from deltaforge.envelopes.fields import UNSENT, Field
 from deltaforge.envelopes.jsontext import quote, quoted_name
+from deltaforge.envelopes.keyheaders import header_rendering
 from deltaforge.envelopes.recordschemas import key_schema, opening, value_schema
 from deltaforge.envelopes.topics import sanitized, topic_of
-from deltaforge.envelopes.values import Rendering, rendering
+from deltaforge.envelopes.values import NEVER, Rendering, rendering
 from deltaforge.errors import OperatorError
 from deltaforge.patterns import chosen, key_choices
 
@@ -48,6 +50,7 @@ class Plan:
 
     def __init__(self, relation: Relation, spec: EncoderSpec) -> None:
         self.relation = relation
+        self._values = spec.values
         self.count = len(relation.columns)
         self.collection = f"{relation.schema}.{relation.table}"
         """Debezium's name of the table: neither quoted nor sanitized."""
@@ -76,6 +79,8 @@ class Plan:
                 omitted.append(column.name)
             if form is not None:
                 label, null = quoted_name(column.name) + ":", null_json(column, form, spec.values)
+                if form is NEVER:
+                    form = msgspec.structs.replace(form, convert=partial(_constant, null))
                 self._facts[index] = column
                 found[index] = PlanColumn(index, column.name, label, form, null, column.identity)
         self.columns = tuple(column for index, column in found.items() if index not in hidden)
@@ -116,6 +121,19 @@ class Plan:
         """The inside of the key object, without braces and identifier; None for a table without a key."""
         return ",".join(_members(self.key_columns, fields)) or None
 
+    def key_header(self, fields: Sequence[Field]) -> bytes:
+        """The key in a header of a change of keys, without identifier. Raises one of CONVERSION_ERRORS."""
+        members = ",".join(_members(self._header_columns(), fields))
+        return f"{{{members}}}".encode("latin-1") if members else b"null"
+
+    def _header_columns(self) -> list[PlanColumn]:
+        return [
+            msgspec.structs.replace(
+                column, rendering=header_rendering(self._facts[column.index].type, column.rendering, self._values)
+            )
+            for column in self.key_columns
+        ]
+
     def blame(self, fields: Sequence[Field], lsn: Lsn) -> OperatorError | None:
         """Find the value that cannot be written and say where it is, without saying what it is."""
         for column in self.columns:
@@ -134,6 +152,10 @@ class Plan:
                     "column out of the publication for this change, and keep such values out with a CHECK constraint",
                 )
         return None
+
+
+def _constant(json: str, _: str) -> str:
+    return json
 
 
 def _members(columns: Sequence[PlanColumn], fields: Sequence[Field]) -> list[str]:

@@ -148,6 +148,10 @@ def column_schema(kind: PgType, modifier: int, options: ValueOptions) -> Schema:
         return column_schema(kind.base, kind.base_modifier, options)
     if kind.element is not None and kind.oid != _NAME:
         element = kind.element
+        if element.oid == _BIT:
+            return column_schema(element, modifier, options)
+        if element.base is not None:
+            return array(binary_schema(options).json())
         optional = element.oid in _OPTIONAL_ELEMENTS or element.name in _OPTIONAL_NAMED_ELEMENTS
         return array(column_schema(element, modifier, options).json(optional=optional))
     if kind.kind == "e":

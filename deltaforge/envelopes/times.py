@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from datetime import date as _date
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 _EPOCH = _date(1970, 1, 1).toordinal()
 _DAY_US = 86_400_000_000
 _DAYS_PER_MONTH = 365.25 / 12
+_NANO = Decimal("1e-9")
 
 _LONGEST, _SHORTEST = 2**63 - 1, -(2**63)
 
@@ -24,6 +25,10 @@ _FINE_INFINITY = {"infinity": str(_LONGEST), "-infinity": str(_SHORTEST)}
 _ISO_DATE_INFINITY = {"infinity": '"+5877611-06-21Z"', "-infinity": '"-5877611-06-22Z"'}
 _ISO_INFINITY = {"infinity": '"+292278994-08-16T23:00:00Z"', "-infinity": '"-292275055-05-16T23:00:00Z"'}
 _ZONED_INFINITY = {"infinity": '"infinity"', "-infinity": '"-infinity"'}
+
+# In arrays the driver makes its far moments of infinity, whose days do not fit 32 bits.
+DATE_ARRAY_INFINITY = {"infinity": "-622191234", "-infinity": "-625821272"}
+ISO_DATE_ARRAY_INFINITY = {"infinity": '"+292278994-08-16Z"', "-infinity": '"+292269055-12-02Z"'}
 
 # Length of `YYYY-MM-DD HH:MM:SS[.ffffff]+00` -> what completes six fraction digits.
 _PAD_SIX = {22: '.000000Z"', 24: '00000Z"', 25: '0000Z"', 26: '000Z"', 27: '00Z"', 28: '0Z"', 29: 'Z"'}
@@ -180,6 +185,12 @@ def _interval_parts(text: str) -> tuple[int, int, int, int, int, str]:
     )  # fmt: skip
 
 
+def _driver_seconds(text: str) -> float:
+    """The double that the JDBC driver has: whole seconds and microseconds added, which is not always the nearest."""
+    whole, _, fraction = text.partition(".")
+    return float(whole) + int(fraction.ljust(6, "0")) / (-1e6 if whole[:1] == "-" else 1e6)
+
+
 def interval(text: str) -> str:
     """Microseconds; a month is a twelfth of 365.25 days.
 
@@ -187,13 +198,14 @@ def interval(text: str) -> str:
     """
     years, months, days, hours, minutes, seconds = _interval_parts(text)
     whole = (years * 12 + months) * _DAYS_PER_MONTH + days
-    us = int((((whole * 24 + hours) * 60 + minutes) * 60 + float(seconds)) * 1e6)
+    us = int((((whole * 24 + hours) * 60 + minutes) * 60 + _driver_seconds(seconds)) * 1e6)
     return str(min(max(us, _SHORTEST), _LONGEST))
 
 
 def iso_interval(text: str) -> str:
     """`"P1Y2M3DT4H5M6.78S"`, with all components, each with its own sign."""
     years, months, days, hours, minutes, seconds = _interval_parts(text)
-    shown = f"{Decimal(seconds):f}"
-    shown = shown.rstrip("0").rstrip(".") if "." in shown else shown
-    return f'"P{years}Y{months}M{days}DT{hours}H{minutes}M{shown if float(seconds) else 0}S"'
+    value = Decimal(repr(_driver_seconds(seconds)))
+    # Nine digits, the rest is cut off.
+    shown = f"{value.quantize(_NANO, ROUND_DOWN):f}".rstrip("0").rstrip(".")
+    return f'"P{years}Y{months}M{days}DT{hours}H{minutes}M{shown if value else 0}S"'

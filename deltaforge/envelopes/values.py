@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from deltaforge.envelopes.options import ValueOptions
     from deltaforge.model import PgType
 
-__all__ = ["Rendering", "bytea", "rendering"]
+__all__ = ["NEVER", "Rendering", "bytea", "rendering"]
 
 _BOOL, _BYTEA, _INT8, _INT2, _INT4, _OID, _FLOAT4, _FLOAT8 = 16, 17, 20, 21, 23, 26, 700, 701
 _BPCHAR, _DATE, _TIME, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL, _TIMETZ = 1042, 1082, 1083, 1114, 1184, 1186, 1266
 _TEXT, _VARCHAR, _NAME, _CHAR, _XML, _JSON, _JSONB, _NUMERIC, _UUID = 25, 1043, 19, 18, 142, 114, 3802, 1700, 2950
-_BIT, _VARBIT, _MONEY, _POINT, _BOX, _REFCURSOR, _TSVECTOR = 1560, 1562, 790, 600, 603, 1790, 3614
+_BIT, _VARBIT, _MONEY, _POINT, _REFCURSOR, _TSVECTOR = 1560, 1562, 790, 600, 1790, 3614
 
 _WITH_DEFAULT = {_TEXT: '""', _VARCHAR: '""', _BPCHAR: '""', _XML: '""', _JSON: '"{}"', _JSONB: '"{}"'}
 """Strings whose defaults Debezium reads, with what stands for a computed one."""
@@ -63,11 +63,12 @@ def rendering(kind: PgType, modifier: int, options: ValueOptions) -> Rendering |
     """
     if kind.base is not None:
         found = rendering(kind.base, kind.base_modifier, options)
-        return found and msgspec.structs.replace(found, computed=None, printed=no_default)
+        unsent = _unsent_domain(kind.base, found, options) if found else ""
+        return found and msgspec.structs.replace(found, computed=None, printed=no_default, unavailable=unsent)
     if kind.element is not None and kind.oid != _NAME:
         return _array(kind.element, modifier, options)
     if kind.oid == _NAME and not options.unknown:
-        return _NEVER
+        return NEVER
     if kind.oid in _BY_OPTION:
         return _BY_OPTION[kind.oid](modifier, options)
     found = _FIXED.get(kind.oid) or geometry.BY_OID.get(kind.oid) or _string(kind, options) or _extension(kind, options)
@@ -98,14 +99,39 @@ def _extension(kind: PgType, options: ValueOptions) -> Rendering | None:
 def _array(element: PgType, modifier: int, options: ValueOptions) -> Rendering | None:
     if element.oid in _NO_ARRAY:
         return None
+    if element.oid == _BIT:
+        return _NO_BITS
     if element.base is not None:
         inner = opaque_rendering(options) if options.unknown else None
     else:
         inner = rendering(element, modifier, options)
     if inner is None:
         return None
-    convert = partial(arrays.array, element=inner.convert, delimiter=";" if element.oid == _BOX else ",")
-    return Rendering(convert, "[]", unavailable=_unsent_array(element, inner, options), printed=no_default)
+    return Rendering(
+        _array_convert(element, modifier, inner.convert, options), "[]",
+        unavailable=_unsent_array(element, inner, options), printed=no_default,
+    )  # fmt: skip
+
+
+def _array_convert(
+    element: PgType, modifier: int, convert: Callable[[str], str], options: ValueOptions
+) -> Callable[[str], str]:
+    if element.oid in geometry.BY_OID:
+        return arrays.empty
+    if element.oid == _NUMERIC:
+        return partial(arrays.finite, element=convert)
+    if element.kind == "e" or element.base is not None or element.oid == _TSVECTOR or element.name == "ltree":
+        return partial(arrays.required, element=convert)
+    if ends := modes.array_ends(element.oid, modifier, options):
+        convert = partial(arrays.far, element=convert, ends=ends)
+    return partial(arrays.array, element=convert)
+
+
+def _unsent_domain(base: PgType, found: Rendering, options: ValueOptions) -> str:
+    """Debezium knows a placeholder of strings and bytes for a domain, not of lists and maps."""
+    if base.name == "hstore" and options.hstore == "json":
+        return placeholder_json(options)
+    return "null" if base.element is not None or base.name == "hstore" else found.unavailable
 
 
 def _unsent_array(element: PgType, inner: Rendering, options: ValueOptions) -> str:
@@ -142,8 +168,11 @@ _BY_OPTION: dict[int, Callable[[int, ValueOptions], Rendering]] = {
 }
 """Types whose form depends on the type modifier or on an option."""
 
-_NEVER = Rendering(lambda _: "null", '""', printed=no_default)
-"""`name`: the recorded Debezium writes null whatever the value is."""
+_NO_BITS = Rendering(lambda _: "null", "null", printed=no_default)
+"""`bit[]`: Debezium's schema is that of one bit string, which no array fits."""
+
+NEVER = Rendering(lambda _: "null", '""', printed=no_default)
+"""`name`: the recorded Debezium writes what stands for NULL in the column, whatever the value is."""
 
 _INTEGER = Rendering(str, "0", "raw", computed="0")
 

@@ -79,17 +79,16 @@ LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 """
 
-# The replica identity index before others: it is what the old row of a delete is sure to hold.
+# What Debezium takes for a key: the primary key, else the first unique index in the JDBC driver's order, all of its
+# columns, also those it only includes, and also when they may be NULL or the index is partial or deferrable.
 KEY = """
 SELECT ARRAY(SELECT a.attname::text FROM unnest(i.columns) WITH ORDINALITY k(attnum, place)
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.place)
-FROM (SELECT x.*, (x.indkey::int2[])[0:x.indnkeyatts - 1] AS columns FROM pg_index x) i
+FROM (SELECT x.*, (x.indkey::int2[])[0:CASE WHEN x.indisprimary THEN x.indnkeyatts ELSE x.indnatts END - 1] AS columns
+      FROM pg_index x) i
 JOIN pg_class c ON c.oid = i.indexrelid
-WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
-  AND NOT 0 = ANY (i.columns)
-  AND NOT EXISTS (SELECT FROM unnest(i.columns) k(attnum) JOIN pg_attribute a
-                  ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE NOT a.attnotnull)
-ORDER BY i.indisprimary DESC, i.indisreplident DESC, c.relname
+WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid AND NOT 0 = ANY (i.columns)
+ORDER BY i.indisprimary DESC, i.indisclustered DESC, c.relname
 LIMIT 1
 """
 
@@ -102,6 +101,6 @@ WITH RECURSIVE wanted(oid) AS (
 )
 SELECT t.oid::bigint, t.typname::text, t.typtype::text, n.nspname::text,
        coalesce((SELECT e.oid::bigint FROM pg_type e WHERE e.typarray = t.oid), 0), t.typbasetype::bigint, t.typtypmod,
-       ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.oid)
+       ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder)
 FROM wanted w JOIN pg_type t ON t.oid = w.oid JOIN pg_namespace n ON n.oid = t.typnamespace
 """

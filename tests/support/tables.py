@@ -14,7 +14,7 @@ OIDS = {
     "bool": 16, "bytea": 17, "name": 19, "int8": 20, "int2": 21, "int4": 23, "text": 25, "oid": 26, "json": 114,
     "xml": 142, "float4": 700, "float8": 701, "inet": 869, "bpchar": 1042, "varchar": 1043, "date": 1082, "time": 1083,
     "timestamp": 1114, "timestamptz": 1184, "interval": 1186, "timetz": 1266, "bit": 1560, "varbit": 1562,
-    "numeric": 1700, "uuid": 2950, "jsonb": 3802, "tsquery": 3615,
+    "numeric": 1700, "uuid": 2950, "jsonb": 3802, "tsquery": 3615, "tsvector": 3614, "polygon": 604, "money": 790,
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deltaforge.envelopes.base import Encoded, Encoder, make_encoder, spec_for
+from deltaforge.envelopes.options import ValueOptions
 from deltaforge.errors import OperatorError, ProtocolViolation
 from deltaforge.model import LogicalMessage, Lsn, Relation
 from tests.support import pgoutput_bytes as wire
@@ -94,6 +95,39 @@ def test_a_key_change_is_a_delete_a_tombstone_and_an_insert_that_name_each_other
     new, old = ("__debezium.newkey", b'{"id":8}'), ("__debezium.oldkey", b'{"id":7}')
     assert encoded.headers == [[new], [new], [old]]
     assert encoded.events == 1
+
+
+@pytest.mark.parametrize(("skipped", "written"), [("u", "d c"), ("d", "c"), ("c", "d"), ("cd", "")])
+def test_a_key_change_is_skipped_as_the_delete_and_create_it_is(skipped: str, written: str) -> None:
+    """Guards against a row that keeps its old key because updates are not wanted."""
+    moved = wire.update(16400, ["8", "paid", "1.00", "x"], old=["7", None, None, None])
+    encoded = encode([wire.update(16400, ROW), moved], skipped_operations=[*skipped, "u"], tombstones=False)
+    assert [body and body[0] for body in bodies(encoded)] == written.split()
+    assert encoded.events == bool(written)
+
+
+@pytest.mark.parametrize(
+    ("kind", "modifier", "text", "header", "settings"),
+    [
+        ("numeric", numeric(6, 2), "1.50", "1.50", {}),
+        ("numeric", numeric(20, 10), "0.0000000001", "1E-10", {}),
+        ("numeric", numeric(6, 2), "1.50", '"1.50"', {"decimal": "string"}),
+        ("money", -1, "$1,234.50", "1234.50", {}),
+        ("text", -1, 'a"b\\\n', '"a\\"b\\\\\n"', {}),
+        ("date", -1, "2020-01-01", "18262", {}),
+        ("date", -1, "2020-01-01", "2020-01-01", {"time": "connect"}),
+        ("time", -1, "12:34:56.5", "12:34:56.500Z", {"time": "connect"}),
+        ("timestamp", -1, "2020-01-01 12:34:56.5", "2020-01-01T12:34:56.500Z", {"time": "connect"}),
+    ],
+)
+def test_key_headers_have_a_form_of_their_own(
+    kind: str, modifier: int, text: str, header: str, settings: dict[str, Any]
+) -> None:
+    """Guards against headers in the form of the JSON converter, which Connect does not use for them."""
+    one = table(column("k", kind, modifier, identity=True), column("v", "int4"))
+    moved = wire.update(one.oid, [None, "1"], old=[text, None])
+    encoded = encode([moved], one, values=ValueOptions(**settings))
+    assert encoded.headers[-1] == [("__debezium.oldkey", f'{{"k":{header}}}'.encode())]
 
 
 def test_key_headers_do_not_carry_the_table_identifier() -> None:
