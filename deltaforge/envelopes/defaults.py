@@ -4,10 +4,10 @@ Kafka Connect's JSON converter writes a field's schema default instead of null (
 default). A NOT NULL column without a value has its default or else the zero of its type from Debezium itself,
 whatever the converter does.
 
-Rule 1: a default that is one literal is written as that value, of the types whose defaults Debezium reads (see
+Rule 1: a default that begins with a function call is written as the zero Debezium keeps for the type.
+Rule 2: of any other the first quoted literal counts, or a bare number, of the types whose defaults Debezium reads (see
         `Rendering.printed`). A list or struct cannot be a schema default.
-Rule 2: a default that is a function call is written as the zero Debezium keeps for the type.
-Rule 3: any other expression counts as no default.
+Rule 3: any other expression is, to a string, its own text, and to other types no default.
 """
 
 from __future__ import annotations
@@ -15,18 +15,38 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from deltaforge.envelopes import times
 from deltaforge.envelopes.jsontext import wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deltaforge.envelopes.options import ValueOptions
     from deltaforge.envelopes.renderings import Rendering
     from deltaforge.model import Column
 
-_QUOTED = re.compile(r"'((?:[^']|'')*)'(?:::[\w\s\".,()\[\]]+)?\Z")
-_ESCAPED = re.compile(r"E'((?:[^'\\]|''|\\.)*)'(?:::[\w\s\".,()\[\]]+)?\Z", re.DOTALL)
-_BITS = re.compile(r"B'([01]*)'(?:::[\w\s\"().,]+)?\Z")
-_BARE = re.compile(r"\(?(-?\d+(?:\.\d+)?)\)?(?:::[\w\s().,]+)?\Z")
-_CALL = re.compile(r"\(*[\w.\"]+\(.*\)|CURRENT_\w+|LOCALTIME\w*", re.DOTALL)
+_QUOTED = re.compile(r"(E?)'((?:[^']|'')*)'")
+_BARE = re.compile(r"\(?(-?\d+(?:\.\d+)?)\)?\Z")
+_CALL = re.compile(r"\(?[\w.]+\(.*\)", re.DOTALL)
+_CLOCK = re.compile(r"CURRENT_\w+|LOCALTIME\w*")
+_NULL = re.compile(r"NULL(?:::|\Z)")
+
+_LAST_DAY, _FIRST_DAY = "+999999999-12-31", "-999999999-01-01"
+_ENDS: dict[Callable[[str], str], dict[str, str | None]] = {
+    times.date: {"infinity": "169560311", "-infinity": "-170999002"},
+    times.iso_date: {"infinity": f'"{_LAST_DAY}Z"', "-infinity": f'"{_FIRST_DAY}Z"'},
+    times.timestamp_us: {"infinity": "-9223372036853775810"},
+    times.timestamp_ms: {"infinity": None, "-infinity": None},
+    times.timestamp_ns: {"infinity": None, "-infinity": None},
+    times.iso_timestamp: {
+        "infinity": f'"{_LAST_DAY}T23:59:59.999999999Z"', "-infinity": f'"{_FIRST_DAY}T00:00:00Z"',
+    },
+    times.time_us: {"24:00:00": "86399999999"},
+    times.time_ms: {"24:00:00": "86399999"},
+    times.time_ns: {"24:00:00": "86399999999999"},
+    times.iso_time: {"24:00:00": '"23:59:59.999999999Z"'},
+}  # fmt: skip
+"""Defaults that are written otherwise than a value of the column: the ends of what Java's dates and times hold."""
 
 
 def null_json(column: Column, rendering: Rendering, options: ValueOptions) -> str:
@@ -41,26 +61,40 @@ def null_json(column: Column, rendering: Rendering, options: ValueOptions) -> st
 
 def default_json(expression: str | None, rendering: Rendering) -> str | None:
     """JSON text of a column's default, as its schema has it; None when it counts as none."""
-    if expression is None:
+    if expression is None or _NULL.match(expression):
         return None
+    if _CALL.match(expression):
+        return rendering.computed
     text = literal(expression)
+    if rendering.inline == "text" and rendering.computed is None and not expression.startswith(("'", "E'")):
+        # An enum, which has to be one of its labels.
+        return None
+    if text is None and rendering.inline == "text":
+        text = expression
     if text is None:
-        return rendering.computed if _CALL.match(expression) else None
+        if _CLOCK.match(expression):
+            return rendering.computed
+        # To Java whatever is not `true` is false.
+        return "false" if rendering.computed == "false" else None
+    ends = _ENDS.get(rendering.convert, {})
+    if text in ends:
+        return ends[text]
     try:
         value = rendering.convert(wire(rendering.printed(text)))
     except (ValueError, ArithmeticError, KeyError, IndexError):
+        return None
+    if rendering.convert is times.timestamp_ns and not -(2**63) <= int(value) < 2**63:
         return None
     return None if value.startswith(("{", "[")) else value
 
 
 def literal(expression: str) -> str | None:
-    """The text of a default (as pg_get_expr prints it) that is a single constant, else None."""
+    """The text of a default (as pg_get_expr prints it) that is a constant, or of the first one in it, else None."""
     if expression in ("true", "false"):
         return expression[0]
-    if match := _BARE.match(expression) or _BITS.match(expression):
-        return match[1]
-    if match := _QUOTED.match(expression):
-        return match[1].replace("''", "'")
-    if match := _ESCAPED.match(expression):
-        return re.sub(r"\\(.)", r"\1", match[1].replace("''", "'"), flags=re.DOTALL)
-    return None
+    if bare := _BARE.match(expression):
+        return bare[1]
+    if not (match := _QUOTED.search(expression)):
+        return None
+    text = match[2].replace("''", "'")
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL) if match[1] else text

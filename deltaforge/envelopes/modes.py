@@ -23,7 +23,7 @@ def numeric(modifier: int, options: ValueOptions) -> Rendering:
     """`numeric(p,s)` and, with modifier -1, `numeric`."""
     scale = (modifier - 4) & 0x7FF if modifier != -1 else 0
     scale = scale if scale < 0x400 else 0
-    printed = partial(numbers.rescaled, scale=scale) if modifier != -1 else str
+    printed = partial(numbers.exact, scale=scale) if modifier != -1 else numbers.plain
     if options.decimal == "string":
         zero = f'"{numbers.rescaled("0", scale)}"'
         unsent = placeholder_json(options)
@@ -79,7 +79,8 @@ def timestamptz(modifier: int) -> Rendering:
     """`timestamptz(p)`."""
     precision = 6 if modifier == -1 else modifier
     convert = times.zoned_six if precision == 6 else partial(times.zoned, precision=precision)
-    return Rendering(convert, '"1970-01-01T00:00:00Z"', computed=convert("1970-01-01 00:00:00+00"))
+    printed = partial(times.cut, digits=precision)
+    return Rendering(convert, '"1970-01-01T00:00:00Z"', computed=convert("1970-01-01 00:00:00+00"), printed=printed)
 
 
 def interval(options: ValueOptions) -> Rendering:

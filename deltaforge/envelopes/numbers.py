@@ -36,6 +36,14 @@ def decimal(text: str) -> str:
     return f'"{base64_of_int(int(text.replace(".", "")))}"'
 
 
+def exact(text: str, scale: int) -> str:
+    """As `rescaled`, of a constant that needs no rounding. Raises ValueError for others."""
+    digits = rescaled(plain(text), scale)
+    if Decimal(digits) != Decimal(text):
+        raise ValueError("a constant has more digits than its column")
+    return digits
+
+
 def rescaled(text: str, scale: int) -> str:
     """A decimal constant with exactly `scale` fraction digits, as a column of that scale would print it."""
     return format(Decimal(text).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP, Context(prec=2000)), "f")
@@ -53,18 +61,19 @@ def variable_decimal(text: str) -> str:
 
 def decimal_string(text: str) -> str:
     """`numeric` with decimal.handling.mode=string: all digits that PostgreSQL prints. Raises ValueError."""
-    return _SPECIAL_NAME.get(text) or f'"{_checked(text)}"'
+    return _SPECIAL_NAME.get(text) or f'"{plain(text)}"'
 
 
 def decimal_double(text: str) -> str:
     """`numeric` with decimal.handling.mode=double: the nearest double. Raises ValueError."""
     if text in _SPECIAL:
         return _SPECIAL[text]
-    shortest = repr(float(_checked(text)))
+    shortest = repr(float(plain(text)))
     return double(shortest.replace("inf", "Infinity"))
 
 
-def _checked(text: str) -> str:
+def plain(text: str) -> str:
+    """A number in digits. Raises ValueError for anything else."""
     if not _PLAIN.match(text):
         raise ValueError("not a decimal number")
     return text

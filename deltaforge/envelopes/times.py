@@ -158,8 +158,16 @@ def zoned(text: str, precision: int) -> str:
     if not (clock := clock.removesuffix(" BC")).endswith("+00"):
         raise ValueError("a timestamptz is not in UTC")
     clock, _, fraction = clock[:-3].partition(".")
-    point = "." if precision else ""
+    # No value of a column has more digits, but a default may.
+    point = "." if precision or fraction else ""
     return f'"{_iso_day(day, bc=bc)}T{clock}{point}{fraction.ljust(precision, "0")}Z"'
+
+
+def cut(text: str, digits: int) -> str:
+    """A `timestamptz` with so many fraction digits at most, 0 = all. Raises ValueError for infinity."""
+    if text in _ZONED_INFINITY:
+        raise ValueError("infinity is no default")
+    return re.sub(rf"(\.\d{{{digits}}})\d+", r"\1", text) if digits else text
 
 
 def zoned_time(text: str) -> str:

@@ -174,14 +174,19 @@ _NO_BITS = Rendering(lambda _: "null", "null", printed=no_default)
 NEVER = Rendering(lambda _: "null", '""', printed=no_default)
 """`name`: the recorded Debezium writes what stands for NULL in the column, whatever the value is."""
 
-_INTEGER = Rendering(str, "0", "raw", computed="0")
+_INTEGER = Rendering(str, "0", "raw", computed="0", printed=lambda text: str(int(text)))
 
 _FIXED = {
     _INT2: _INTEGER,
     _INT4: _INTEGER,
     _INT8: _INTEGER,
     _OID: Rendering(str, "0", "raw", printed=no_default),
-    _BOOL: Rendering({"t": "true", "f": "false"}.__getitem__, "false", computed="false"),
+    _BOOL: Rendering(
+        {"t": "true", "f": "false"}.__getitem__,
+        "false",
+        computed="false",
+        printed=lambda text: text if text == "t" else "f",
+    ),
     _FLOAT4: Rendering(numbers.real, "0.0", "memo", computed="0.0"),
     _FLOAT8: Rendering(numbers.double, "0.0", "memo", computed="0.0"),
     _UUID: Rendering(_quoted, '""', "quoted", computed='"00000000-0000-0000-0000-000000000000"'),
