@@ -15,6 +15,7 @@ from deltaforge.checkpoint.topic import CheckpointTopic
 from deltaforge.config.schema import FileSinkConfig, KafkaSinkConfig, MemorySinkConfig
 from deltaforge.encoding import encoder_spec, topics_beside
 from deltaforge.envelopes.base import make_encoder
+from deltaforge.envelopes.heartbeat import heartbeat_of
 from deltaforge.envelopes.topics import topic_name
 from deltaforge.logs import get_logger
 from deltaforge.model import Batch, Confirm, Lease, Lsn, Receipt, Segment, WalChunk
@@ -278,6 +279,7 @@ class Graph:
                 transaction_timeout_s=client.transaction_timeout_ms / 1000,
                 retry_backoff_s=float(data.get("retry.backoff.ms", "100")) / 1000,
                 accept_gap=self._options.accept_gap or Lsn(0),
+                heartbeat=heartbeat_of(unit.spec),
                 now_ns=time.time_ns,
             )
         )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.support.kafka_topics import Record
 
 CODECS = ("python", "compiled")
-FILES = ("orders", "types", "modes", "messages", "router12")
+FILES = ("orders", "types", "modes", "messages", "keys", "heartbeats", "router12")
 OTHER_OPTIONS = {
     "orders_options": {
         "decimal.handling.mode": "string", "skipped.operations": "none", "tombstones.on.delete": "false",
@@ -69,7 +69,7 @@ class Sink:
     @property
     def messages(self) -> str:
         """The topic in which its end is seen."""
-        return f"{self.prefix}{self.delimiter}message"
+        return f"{self.prefix}.message"
 
 
 @dataclass(frozen=True)
