@@ -64,7 +64,7 @@ async def test_facts_of_a_table_are_what_its_definition_says(
         "v": "'x''y'::character varying",
         "m": "'ok'::mood",
     }
-    assert types[type_oids["m"]] == PgType(type_oids["m"], "mood", "e", "public", labels=("ok", "bad", "fair"))
+    assert types[type_oids["m"]] == PgType(type_oids["m"], "mood", "e", "public", labels=("ok", "fair", "bad"))
     assert types[type_oids["l"]].element == PgType(23, "int4")
     assert types[type_oids["p"]].element is None
     domain = types[type_oids["n"]]
@@ -73,22 +73,32 @@ async def test_facts_of_a_table_are_what_its_definition_says(
 
 
 @pytest.mark.parametrize(
-    ("definition", "key"),
+    ("definition", "index", "key"),
     [
-        ("a int, b int NOT NULL UNIQUE", ("b",)),
-        ("a int UNIQUE, b int", ()),
-        ("a int NOT NULL, b int NOT NULL, UNIQUE (b) INCLUDE (a)", ("b",)),
-        ("a int NOT NULL, b int NOT NULL, UNIQUE (b) DEFERRABLE", ()),
-        ("a int PRIMARY KEY, b int NOT NULL UNIQUE", ("a",)),
-        ("a int, b int", ()),
+        ("a int, b int NOT NULL UNIQUE", "", ("b",)),
+        ("a int UNIQUE, b int", "", ("a",)),
+        ("a int, b int, UNIQUE (b) INCLUDE (a)", "", ("b", "a")),
+        ("a int, b int, UNIQUE (b) DEFERRABLE", "", ("b",)),
+        ("a int, b int, PRIMARY KEY (b) INCLUDE (a)", "UNIQUE INDEX a ON t (a)", ("b",)),
+        ("a int, b int", "UNIQUE INDEX a ON t (a) WHERE b > 3", ("a",)),
+        ("a int, b int", "UNIQUE INDEX a ON t (a, (b + 1))", ()),
+        ("a int, b int UNIQUE", "UNIQUE INDEX a ON t ((a + 1))", ("b",)),
+        ("a int, b int UNIQUE", "UNIQUE INDEX a ON t (a); CLUSTER t USING t_b_key", ("b",)),
+        (
+            "a int, b int UNIQUE NOT NULL",
+            "UNIQUE INDEX a ON t (a); ALTER TABLE t REPLICA IDENTITY USING INDEX t_b_key",
+            ("a",),
+        ),
+        ("a int, b int", "INDEX a ON t (a)", ()),
     ],
-)
-async def test_only_an_index_that_identifies_every_row_is_a_key(
-    database: Database, definition: str, key: tuple[str, ...]
+)  # fmt: skip
+async def test_the_key_of_a_table_is_the_one_that_debezium_finds(
+    database: Database, definition: str, index: str, key: tuple[str, ...]
 ) -> None:
-    """Rows with NULL in a unique column share no key, but would share a record key."""
+    """Guards against records in other partitions than Debezium's. Recorded with a live one."""
     database.execute(f"CREATE TABLE t ({definition})")
-    database.execute("CREATE UNIQUE INDEX ON t ((a + 1)); CREATE UNIQUE INDEX ON t (a) WHERE a > 3")
+    if index:
+        database.execute(f"CREATE {index}")
 
     async with controlling(database.dsn()) as control:
         facts = await control.relation_facts(database.value("SELECT 't'::regclass::oid::bigint"))
