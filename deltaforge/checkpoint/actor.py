@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from actors import ActorContext
-from deltaforge.checkpoint.policy import combine
+from deltaforge.checkpoint.policy import combine, without_idle_gap
 from deltaforge.failpoints import failpoint_async
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class CheckpointActor:
         confirm = combine(self._mode, self._quorum, receipts, self._required, self._epoch.value)
         if confirm is None:
             return
+        confirm = without_idle_gap(confirm, receipts)
         if not self._hold_s:
             self._confirm(confirm)
             return

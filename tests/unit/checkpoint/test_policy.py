@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltaforge.checkpoint.policy import combine
+from deltaforge.checkpoint.policy import combine, without_idle_gap
 from deltaforge.errors import UsageError
-from deltaforge.model import NOWHERE, Confirm, Lsn, Receipt
+from deltaforge.model import NOWHERE, Confirm, Lsn, Position, Receipt
 
 EPOCH = 3
 
@@ -93,3 +93,26 @@ def test_a_sink_that_goes_on_never_lowers_what_is_confirmed(setup: Setup, data: 
     else:
         new = msgspec.structs.replace(old, flush_lsn=Lsn(old.flush_lsn + data.draw(st.integers(0, 5))))
     assert confirmed(setup, before | {moved: new}) >= confirmed(setup, before)
+
+
+def at(event: int, flush: int, epoch: int = EPOCH) -> Receipt:
+    return Receipt(epoch, Position(Lsn(event), 0), Lsn(flush), 0)
+
+
+@pytest.mark.parametrize(
+    ("receipts", "expected"),
+    [
+        ({"file": at(10, 40), "kafka": at(10, 20)}, 20),
+        ({"file": at(10, 40), "kafka": at(9, 9)}, 40),
+        ({"file": at(10, 40), "kafka": at(10, 20, EPOCH - 1)}, 40),
+        ({"file": at(10, 40), "kafka": at(10, 0)}, 40),
+        ({"file": at(10, 40), "kafka": None}, 40),
+        ({"file": at(10, 40), "kafka": at(12, 44)}, 40),
+        ({"file": at(10, 40 + 2**24), "kafka": at(10, 39)}, 40 + 2**24),
+    ],
+)
+def test_idle_wal_waits_for_a_sink_that_lacks_no_event(receipts: dict[str, Receipt | None], expected: int) -> None:
+    """Guards the next start of a sink nobody waits for against a gap in which nothing was changed."""
+    file = receipts["file"]
+    assert file is not None
+    assert without_idle_gap(Confirm(EPOCH, file.flush_lsn), receipts).lsn == expected
