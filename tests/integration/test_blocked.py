@@ -97,7 +97,7 @@ def scene(postgres: PostgresServer, kafka: KafkaCluster, tmp_path_factory: pytes
         scene.situate("no-topics-at-least-once", exactly_once=False)
         scene.situate("creates-topics", create_topics=CREATE)
         scene.situate("too-many-topics", create_topics=TOO_MANY)
-        scene.situate("left-out", "ALTER TABLE orders ADD COLUMN tip money")
+        scene.situate("left-out", "ALTER TABLE orders ADD COLUMN tip pg_lsn")
         unreadable = {"security.protocol": "SSL", "ssl.ca.location": str(scene.directory / "ca.pem")}
         scene.situate("no-authority", client_conf=unreadable)
         _on_late_servers(scene)
