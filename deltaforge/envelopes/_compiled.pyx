@@ -26,7 +26,7 @@ cdef const char* NULL_JSON = b"null"
 
 CODES = {
     "call": CALL, "raw": RAW, "quoted": QUOTED, "text": TEXT, "bool": BOOL, "decimal": DECIMAL, "variable": VARIABLE,
-    "float": FLOAT, "date": DATE, "time_us": TIME_US, "time_ms": TIME_MS, "timestamp_us": TIMESTAMP_US,
+    "float": FLOAT, "real": REAL, "date": DATE, "time_us": TIME_US, "time_ms": TIME_MS, "timestamp_us": TIMESTAMP_US,
     "timestamp_ms": TIMESTAMP_MS, "zoned": ZONED, "bytea": BYTEA,
 }
 

@@ -177,8 +177,8 @@ cdef int write_value(Table table, int index, const Field* field, Buffer* b) exce
             done = True
     elif DATE <= code <= TIMESTAMP_MS:
         done = put_temporal(b, code, p, size)
-    elif code == FLOAT:
-        done = put_float(b, p, size)
+    elif code == FLOAT or code == REAL:
+        done = put_float(b, p, size, 16 if code == FLOAT else 7)
     elif code == BYTEA:
         done = put_bytea(b, p, size)
     if not done:

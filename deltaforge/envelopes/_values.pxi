@@ -10,6 +10,7 @@ cdef enum Code:
     DECIMAL
     VARIABLE
     FLOAT
+    REAL
     DATE
     TIME_US
     TIME_MS
@@ -165,8 +166,11 @@ cdef bint put_decimal(Buffer* b, const byte* p, size_t size, bint variable) noex
     return True
 
 
-cdef bint put_float(Buffer* b, const byte* p, size_t size) noexcept:
-    """A float in Java's notation, from PostgreSQL's shortest digits. Room: 64 bytes."""
+cdef bint put_float(Buffer* b, const byte* p, size_t size, int least) noexcept:
+    """A float in Java's notation, from PostgreSQL's shortest digits. Room: 64 bytes.
+
+    From `least` digits on, before the point as well, there may be a shorter number right between two floats (numbers.py).
+    """
     cdef byte digits[24]
     cdef int n = 0
     cdef int point = 0
@@ -205,6 +209,8 @@ cdef bint put_float(Buffer* b, const byte* p, size_t size) noexcept:
         n -= 1
     if n < 2 or n > 17:
         # A single digit needs the nearest two-digit number, which takes the exact value.
+        return False
+    if n >= least and point >= least:
         return False
     if negative:
         put_byte(b, c'-')

@@ -38,7 +38,7 @@ _CODES: dict[Callable[[str], str], str] = {
     numbers.decimal: "decimal",
     numbers.variable_decimal: "variable",
     numbers.double: "float",
-    numbers.real: "float",
+    numbers.real: "real",
     times.date: "date",
     times.time_us: "time_us",
     times.time_ms: "time_ms",

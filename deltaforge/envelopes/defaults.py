@@ -83,9 +83,7 @@ def default_json(expression: str | None, rendering: Rendering) -> str | None:
         value = rendering.convert(wire(rendering.printed(text)))
     except (ValueError, ArithmeticError, KeyError, IndexError):
         return None
-    if rendering.convert is times.timestamp_ns and not -(2**63) <= int(value) < 2**63:
-        return None
-    return None if value.startswith(("{", "[")) else value
+    return None if value == "null" or value.startswith(("{", "[")) else value
 
 
 def literal(expression: str) -> str | None:

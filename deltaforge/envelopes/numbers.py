@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from binascii import b2a_base64
+from contextlib import suppress
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _SPECIAL = {"NaN": '"NaN"', "Infinity": '"Infinity"', "-Infinity": '"-Infinity"'}
 _SPECIAL_NAME = {"NaN": '"NAN"', "Infinity": '"POSITIVE_INFINITY"', "-Infinity": '"NEGATIVE_INFINITY"'}
 _PLAIN = re.compile(r"-?\d+(?:\.\d+)?\Z")
+_LONG_REAL, _LONG_DOUBLE = 7, 16
+"""Digits, before the point as well, from which on Java may know a shorter number than PostgreSQL."""
 
 
 def base64_of_int(number: int) -> str:
@@ -98,6 +101,9 @@ def _java(text: str, exact: Callable[[str], float]) -> str:
     sign, digits, exponent = _parsed(text)
     if digits == (0,):
         return "-0.0" if sign else "0.0"
+    long = _LONG_REAL if exact is _nearest_float32 else _LONG_DOUBLE
+    if len(digits) >= long and len(digits) + exponent >= long:
+        _, digits, exponent = _parsed(_shortest(text, len(digits), exact))
     if len(digits) == 1:
         # Java prefers the closest two-digit decimal over the shortest one.
         _, digits, exponent = _parsed(f"{exact(text):.1e}")
@@ -109,6 +115,22 @@ def _java(text: str, exact: Callable[[str], float]) -> str:
     else:
         shown = f"{body[0]}.{body[1:] or '0'}E{point - 1}"
     return f"-{shown}" if sign else shown
+
+
+def _shortest(text: str, count: int, exact: Callable[[str], float]) -> str:
+    """The same float in fewer than `count` digits if there are any, else `text`.
+
+    PostgreSQL never prints the number right between two floats, Java does when it is read as the float to be printed:
+    2.0E23, not 1.9999999999999998E23.
+    """
+    value = exact(text)
+    for places in range(count - 1):
+        shorter = f"{value:.{places}e}"
+        # Beyond the greatest float.
+        with suppress(OverflowError):
+            if exact(shorter) == value:
+                return shorter
+    return text
 
 
 def _parsed(text: str) -> tuple[int, tuple[int, ...], int]:

@@ -79,7 +79,7 @@ class Plan:
                 omitted.append(column.name)
             if form is not None:
                 label, null = quoted_name(column.name) + ":", null_json(column, form, spec.values)
-                if form is NEVER:
+                if form.convert is NEVER.convert:
                     form = msgspec.structs.replace(form, convert=partial(_constant, null))
                 self._facts[index] = column
                 found[index] = PlanColumn(index, column.name, label, form, null, column.identity)

@@ -116,6 +116,7 @@ _BYTEA, _NAME, _XML, _BIT, _VARBIT, _MONEY, _NUMERIC = 17, 19, 142, 1560, 1562, 
 _DATE, _TIME, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL, _TIMETZ = 1082, 1083, 1114, 1184, 1186, 1266
 
 _BY_OID = {
+    22: array(INT16.json()), 30: array(INT64.json()),
     16: BOOLEAN, 20: INT64, 21: INT16, 23: INT32, 26: INT64, 700: FLOAT32, 701: FLOAT64,
     18: STRING, _NAME: STRING, 25: STRING, 1042: STRING, 1043: STRING,
     869: STRING, 650: STRING, 829: STRING, 774: STRING,
@@ -138,7 +139,7 @@ _BY_NAME = {
     "halfvec": array(FLOAT32.json(), "io.debezium.data.FloatVector"),
     "sparsevec": _SPARSE_VECTOR,
 }
-_OPTIONAL_ELEMENTS = set(_BY_OID) - {_XML, 3614} | {_BYTEA, _NUMERIC, _DATE, _TIME, _TIMESTAMP}
+_OPTIONAL_ELEMENTS = set(_BY_OID) - {_XML, 3614, 22, 30} | {_BYTEA, _NUMERIC, _DATE, _TIME, _TIMESTAMP}
 _OPTIONAL_NAMED_ELEMENTS = {"citext", "ltree", "geometry", "geography", "hstore"}
 
 
@@ -152,8 +153,7 @@ def column_schema(kind: PgType, modifier: int, options: ValueOptions) -> Schema:
             return column_schema(element, modifier, options)
         if element.base is not None:
             return array(binary_schema(options).json())
-        optional = element.oid in _OPTIONAL_ELEMENTS or element.name in _OPTIONAL_NAMED_ELEMENTS
-        return array(column_schema(element, modifier, options).json(optional=optional))
+        return array(column_schema(element, modifier, options).json(optional=optional_elements(element)))
     if kind.kind == "e":
         return named("string", "io.debezium.data.Enum", allowed=",".join(kind.labels))
     if kind.oid == _NUMERIC:
@@ -168,6 +168,13 @@ def column_schema(kind: PgType, modifier: int, options: ValueOptions) -> Schema:
         return _JSON if options.hstore == "json" else mapping(STRING.json(), STRING.json(optional=True))
     temporal = _temporal(kind.oid, modifier, options)
     return temporal or _BY_OID.get(kind.oid) or _BY_NAME.get(kind.name) or binary_schema(options)
+
+
+def optional_elements(element: PgType) -> bool:
+    """May elements of this type be NULL in an array? See rule 3."""
+    return element.base is None and (
+        element.oid in _OPTIONAL_ELEMENTS or (element.kind == "b" and element.name in _OPTIONAL_NAMED_ELEMENTS)
+    )
 
 
 def binary_schema(options: ValueOptions) -> Schema:

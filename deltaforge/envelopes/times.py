@@ -73,6 +73,11 @@ def time_ms(text: str) -> str:
     return str(_clock(text) // 1000)
 
 
+def milliseconds(text: str) -> str:
+    """A time without what comes after its milliseconds."""
+    return text[:12]
+
+
 def time_ns(text: str) -> str:
     """Nanoseconds of the day."""
     return str(_clock(text) * 1000)
@@ -108,8 +113,13 @@ def timestamp_ms(text: str) -> str:
 
 
 def timestamp_ns(text: str) -> str:
-    """Nanoseconds since the epoch."""
-    return _FINE_INFINITY.get(text) or str(_timestamp(text) * 1000)
+    """Nanoseconds since the epoch; null for what 64 bits do not hold, as recorded."""
+    if text in _FINE_INFINITY:
+        return _FINE_INFINITY[text]
+    us = _timestamp(text)
+    # Java multiplies the whole seconds first.
+    fits = us // 1_000_000 * 1_000_000_000 >= _SHORTEST and us * 1000 <= _LONGEST
+    return str(us * 1000) if fits else "null"
 
 
 def _iso_day(day: str, *, bc: bool) -> str:

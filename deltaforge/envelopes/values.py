@@ -32,6 +32,7 @@ from deltaforge.envelopes.hstore import hstore_rendering
 from deltaforge.envelopes.jsontext import quote
 from deltaforge.envelopes.money import money_rendering
 from deltaforge.envelopes.renderings import Rendering, no_default
+from deltaforge.envelopes.schemas import optional_elements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ _BOOL, _BYTEA, _INT8, _INT2, _INT4, _OID, _FLOAT4, _FLOAT8 = 16, 17, 20, 21, 23,
 _BPCHAR, _DATE, _TIME, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL, _TIMETZ = 1042, 1082, 1083, 1114, 1184, 1186, 1266
 _TEXT, _VARCHAR, _NAME, _CHAR, _XML, _JSON, _JSONB, _NUMERIC, _UUID = 25, 1043, 19, 18, 142, 114, 3802, 1700, 2950
 _BIT, _VARBIT, _MONEY, _POINT, _REFCURSOR, _TSVECTOR = 1560, 1562, 790, 600, 1790, 3614
+_INT2VECTOR, _OIDVECTOR = 22, 30
 
 _WITH_DEFAULT = {_TEXT: '""', _VARCHAR: '""', _BPCHAR: '""', _XML: '""', _JSON: '"{}"', _JSONB: '"{}"'}
 """Strings whose defaults Debezium reads, with what stands for a computed one."""
@@ -120,8 +122,12 @@ def _array_convert(
         return arrays.empty
     if element.oid == _NUMERIC:
         return partial(arrays.finite, element=convert)
-    if element.kind == "e" or element.base is not None or element.oid == _TSVECTOR or element.name == "ltree":
+    if element.name == "ltree" or not optional_elements(element):
         return partial(arrays.required, element=convert)
+    if element.oid == _TIME:
+        # A java.sql.Time to the driver, which ends with milliseconds.
+        whole = convert
+        convert = lambda text: whole(times.milliseconds(text))  # noqa: E731
     if ends := modes.array_ends(element.oid, modifier, options):
         convert = partial(arrays.far, element=convert, ends=ends)
     return partial(arrays.array, element=convert)
@@ -176,7 +182,12 @@ NEVER = Rendering(lambda _: "null", '""', printed=no_default)
 
 _INTEGER = Rendering(str, "0", "raw", computed="0", printed=lambda text: str(int(text)))
 
+_EMPTY = Rendering(lambda _: "[]", "[]", printed=no_default)
+"""`oidvector` and `int2vector`: arrays to Debezium, which finds no element in their text."""
+
 _FIXED = {
+    _INT2VECTOR: _EMPTY,
+    _OIDVECTOR: _EMPTY,
     _INT2: _INTEGER,
     _INT4: _INTEGER,
     _INT8: _INTEGER,

@@ -15,6 +15,7 @@ OIDS = {
     "xml": 142, "float4": 700, "float8": 701, "inet": 869, "bpchar": 1042, "varchar": 1043, "date": 1082, "time": 1083,
     "timestamp": 1114, "timestamptz": 1184, "interval": 1186, "timetz": 1266, "bit": 1560, "varbit": 1562,
     "numeric": 1700, "uuid": 2950, "jsonb": 3802, "tsquery": 3615, "tsvector": 3614, "polygon": 604, "money": 790,
+    "oidvector": 30, "isbn": 17_000,
 }  # fmt: skip
 
 
