@@ -39,18 +39,22 @@ DEMO, ASK_DEMO, CHANGE_DEMO, STDOUT, TOPIC, RUN, ASK, BREAK = (f"docs/tutorial.m
 WAL_LEVEL, ROLE, DROP_SLOT = (f"docs/tutorial.md sql {number}" for number in (1, 2, 3))
 CONSUME = "docs/explanation/delivery.md bash 1"
 OBSERVE = "docs/observability.md bash 1"
+LINE = "docs/sinks/file.md json 1"
 
 FIRST_STEPS = {README_DEMO, DEMO, ASK_DEMO, CHANGE_DEMO}
 OWN_SERVERS = {WAL_LEVEL, ROLE, STDOUT, TOPIC, README_RUN, OBSERVE, CONSUME, RUN, ASK, BREAK, DROP_SLOT}
+REPLACE = {f"docs/howto/replace-debezium.md {name}" for name in ("bash 1", "bash 2", "sql 1", "sql 2")}
+"""Executed in test_docs_replace.py."""
 NOT_EXECUTED = {README_TESTS: "it is this test run"}
 ENVIRONMENT = {
     "POSTGRES_DSN": "postgres://user:password@localhost:5432/orders",
     "KAFKA_BROKERS": "kafka1:9093",
     "KAFKA_USERNAME": "deltaforge",
     "KAFKA_PASSWORD": "secret",
+    "DATABASE_PASSWORD": "secret",
 }
-REQUIRED = {"create_topics": "kafka", "envelope": "kafka"}
-"""Fragments that stand for a part of this sink's settings."""
+OF_A_SINK = {"create_topics", "envelope", "topic"}
+"""Fragments that are a part of the Kafka sink's settings; others are a part of `spec`, or a whole file."""
 
 
 # -- what needs no server
@@ -58,7 +62,7 @@ REQUIRED = {"create_topics": "kafka", "envelope": "kafka"}
 
 def test_every_command_is_executed_or_says_why_not() -> None:
     """Guards against instructions that nobody has ever followed."""
-    assert blocks("bash", "sql").keys() == FIRST_STEPS | OWN_SERVERS | NOT_EXECUTED.keys()
+    assert blocks("bash", "sql").keys() == FIRST_STEPS | OWN_SERVERS | REPLACE | NOT_EXECUTED.keys()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -90,8 +94,10 @@ def test_a_fragment_of_a_pipeline_file_loads(name: str) -> None:
     fragment = yaml.safe_load(blocks("yaml")[name])
     document = without_security(seed())
     for key, value in fragment.items():
-        place = document["spec"]["sinks"][0]["config"] if key in REQUIRED else document["spec"]
+        place = document["spec"]["sinks"][0]["config"] if key in OF_A_SINK else document["spec"]
         place[key] = value
+    if "apiVersion" in fragment:
+        document = fragment
     file = Path("fragment.yaml")
 
     loaded = load_bytes(yaml.safe_dump(document).encode(), file, ENVIRONMENT, sink_checks=[check_client_conf])
@@ -237,8 +243,7 @@ def test_the_tutorial_leads_from_nothing_to_a_pipeline(terminal: Terminal, order
     insert_orders(orders, [1])
     printing.wait_for('{"topic":')
     (line,) = (line for line in printing.output().splitlines() if line.startswith('{"topic":'))
-    (shown,) = blocks("json").values()
-    _same_shape(line, shown)
+    _same_shape(line, blocks("json")[LINE])
     assert printing.ctrl_c() == 0, printing.output()
 
     # AND then to Kafka, as the README says it

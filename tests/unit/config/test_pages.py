@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec.inspect import LiteralType, Metadata, type_info
 
+from deltaforge.config.debezium import DebeziumOptions
 from deltaforge.config.load import load_file
 from deltaforge.config.reference import page
 from deltaforge.config.schema import KafkaSink
@@ -46,6 +48,30 @@ def seed_yaml(heading: str) -> str:
 def test_the_reference_page_is_what_the_schema_says() -> None:
     """Guards against a manual that lies. To correct: python -m deltaforge.config.reference > docs/configuration.md"""
     assert (ROOT / "docs/configuration.md").read_text() == page()
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(default) or "none"
+
+
+def test_the_envelopes_page_has_every_option_with_its_values_and_default() -> None:
+    """Guards against an option that nobody finds, or that does something else when it is left out."""
+    table = re.findall(r"^\| (`[^|]*) \| ([^|]*) \| ([^|]*) \|", (ROOT / "docs/envelopes.md").read_text(), re.MULTILINE)
+    rows = {
+        name: (values, default.strip("`")) for names, values, default in table for name in re.findall(r"`(.*?)`", names)
+    }
+    fields = {field.encode_name: field for field in type_info(DebeziumOptions).fields}  # type: ignore[attr-defined]
+    assert rows.keys() == fields.keys()
+    for name, field in fields.items():
+        values, default = rows[name]
+        assert default == _shown(field.default), name
+        kind = field.type
+        while isinstance(kind, Metadata):
+            kind = kind.type
+        if isinstance(kind, LiteralType):
+            assert set(re.findall(r"`(.*?)`", values)) == set(kind.values), name
 
 
 def test_the_production_example_is_the_seed_documents_word_for_word() -> None:
