@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tests.benchmarks.workloads import Workload
 
 _BASE = "bench_base"
+_LAST = "bench_last"
+_LAST_ROW = f"""select max(lsn) from pg_logical_slot_peek_binary_changes(
+  '{_LAST}', null, null, 'proto_version', '1', 'publication_names', '{PUBLICATION}')
+  where get_byte(data, 0) in (ascii('I'), ascii('U'))"""
 _LET_GO_S = 60.0
 _ALL_BUT_LAST = """do $$ begin
   for part in 0 .. {parts} - 2 loop
@@ -49,11 +53,15 @@ class Backlog:
         parts = rows // each
         change = workload.change(f"part * {each} + 1", f"part * {each} + {each}")
         self._run("set synchronous_commit = off", _ALL_BUT_LAST.format(parts=parts, change=change))
-        self._run("set synchronous_commit = on")
+        self._run("set synchronous_commit = on", f"select pg_create_logical_replication_slot('{_LAST}', 'pgoutput')")
         self.before_last = Lsn.parse(str(self._value("select pg_current_wal_insert_lsn()")))
         self._run(workload.change(str((parts - 1) * each + 1), str(rows)))
         self.end = Lsn.parse(str(self._value("select pg_current_wal_flush_lsn()")))
         self._run("checkpoint")
+
+    def last_row(self) -> Lsn:
+        """The WAL position of the last row, which lies before that of its COMMIT."""
+        return Lsn.parse(str(self._value(_LAST_ROW)))
 
     def make_slot(self, name: str) -> str:
         """A slot that stands before the backlog. Returns the position it confirms."""

@@ -15,9 +15,9 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from tests.benchmarks.topics import CheckpointWatch, check
+from tests.benchmarks.topics import PositionWatch, check, checkpoint_of
 from tests.benchmarks.workloads import PUBLICATION, TABLE
 from tests.support.kafka_topics import create_topic, delete_topic
 from tests.support.pipelines import kafka_config, local, write
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deltaforge.embedded.kafka import KafkaCluster
     from deltaforge.embedded.postgres import PostgresServer
     from tests.benchmarks.backlog import Backlog
+    from tests.benchmarks.connect import DistributedWorker
 
 RECVLOGICAL = "pg_recvlogical"
 AT_LEAST_ONCE = "deltaforge at least once"
@@ -52,6 +53,20 @@ class Run(NamedTuple):
     """From then until the first rows were durable; part of `seconds`. 0 for pg_recvlogical."""
 
 
+class Reader(Protocol):
+    """A program that streams from a slot, as seen from outside."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it lives."""
+
+    def cpu_s(self) -> float:
+        """Processor seconds it has used so far."""
+
+    def tail(self) -> str:
+        """The end of what it wrote."""
+
+
 @dataclass(frozen=True)
 class Site:
     """The servers of this benchmark and where its files go."""
@@ -61,6 +76,8 @@ class Site:
     kafka: KafkaCluster
     codec: str
     """`python`, `compiled`, or empty for what deltaforge chooses by itself."""
+    connect: DistributedWorker | None = None
+    """Where Debezium runs; only with `--peers`."""
 
     @property
     def bootstrap(self) -> str:
@@ -100,25 +117,37 @@ def make_topic(site: Site, name: str) -> None:
     create_topic(site.bootstrap, name, PARTITIONS, config={"file.delete.delay.ms": "1000"})
 
 
-def held(backlog: Backlog, slot: str, running: subprocess.Popen[bytes] | Deltaforge) -> float:
+def held(backlog: Backlog, slot: str, reader: subprocess.Popen[bytes] | Reader) -> float:
     """Block until somebody streams from the slot. Returns the time."""
     deadline = time.monotonic() + HELD_S
     while not backlog.active(slot):
-        ended = not running.running if isinstance(running, Deltaforge) else running.poll() is not None
-        if ended or time.monotonic() > deadline:
-            raise TimeoutError(f"nobody reads slot {slot}{_tail(running)}")
+        running = reader.poll() is None if isinstance(reader, subprocess.Popen) else reader.running
+        if not running or time.monotonic() > deadline:
+            raise TimeoutError(f"nobody reads slot {slot}{_tail(reader)}")
         time.sleep(_POLL_S)
     return time.monotonic()
 
 
-def _tail(running: object) -> str:
-    return f":\n{running.tail()}" if isinstance(running, Deltaforge) else ""
+def _tail(reader: subprocess.Popen[bytes] | Reader) -> str:
+    return "" if isinstance(reader, subprocess.Popen) else f":\n{reader.tail()}"
+
+
+def cpu_s(pid: int) -> float:
+    """Processor seconds, user and system, that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_rss(pid: int) -> int:
+    """The most resident memory a process ever had, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def _deltaforge(site: Site, backlog: Backlog, slot: str, position: str, rows: int, *, exactly: bool) -> Run:
     make_topic(site, slot)
     checkpoints = f"_deltaforge.{slot}.orders-kafka"
-    watch = CheckpointWatch(site.bootstrap, checkpoints)
+    watch = PositionWatch(site.bootstrap, checkpoints, checkpoint_of)
     product = pipeline(site, slot, exactly=exactly, adopt=position)
     launched = time.monotonic()
 
@@ -151,7 +180,7 @@ def _recvlogical(site: Site, backlog: Backlog, slot: str) -> Run:
         peak = ended = 0
         while not ended:
             # Not rusage: its peak counts what the forking parent held.
-            peak = max(peak, _peak_rss(process.pid))
+            peak = max(peak, peak_rss(process.pid))
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             time.sleep(0 if ended else _POLL_S)
         seconds = time.monotonic() - began
@@ -170,8 +199,3 @@ def _program(site: Site) -> str:
     if found is None:
         raise SystemExit(f"no {RECVLOGICAL} on this machine (apt-get install postgresql-client)")
     return found
-
-
-def _peak_rss(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

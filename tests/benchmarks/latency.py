@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.benchmarks.backlog import Backlog
-from tests.benchmarks.drain import PARTITIONS, Site, held, make_topic, pipeline
+from tests.benchmarks.drain import EXACTLY_ONCE, PARTITIONS, Site, held, make_topic, pipeline
+from tests.benchmarks.peers import DEBEZIUM, Connector
 from tests.benchmarks.workloads import WORKLOADS
 from tests.support.kafka_topics import delete_topic
 from tests.support.process import REPOSITORY
 
 if TYPE_CHECKING:
-    from tests.support.process import Deltaforge
+    from tests.benchmarks.drain import Reader
 
 RATE = 1000
 WARM_UP_S = 5
@@ -42,28 +43,45 @@ class Latency(NamedTuple):
     p99: float
     worst: float
     cpu_share: float
-    """Processor seconds of the deltaforge process in each second."""
+    """Processor seconds of the measured process in each second."""
 
 
-def measure(site: Site, number: int, seconds: int, *, exactly: bool) -> Latency:
-    """Send for so many seconds through a pipeline of its own."""
+def measure(site: Site, program: str, number: int, seconds: int) -> Latency:
+    """Send for so many seconds through a pipeline or a connector of its own."""
     name = f"latency_{number}"
     with Backlog(site.postgres.dsn(), WORKLOADS[0]) as backlog:
         backlog.begin(0)
         position = backlog.make_slot(name)
-        make_topic(site, name)
-        with pipeline(site, name, exactly=exactly, adopt=position) as product:
-            held(backlog, name, product)
-            product.wait_ready()
-            result = _through(site, product, name, seconds)
-            assert product.term() == 0, product.tail()
+        if program == DEBEZIUM:
+            result = _debezium(site, backlog, name, seconds)
+        else:
+            result = _deltaforge(site, backlog, name, seconds, exactly=program == EXACTLY_ONCE, adopt=position)
         backlog.drop_slot(name)
+    return result
+
+
+def _deltaforge(site: Site, backlog: Backlog, name: str, seconds: int, *, exactly: bool, adopt: str) -> Latency:
+    make_topic(site, name)
+    with pipeline(site, name, exactly=exactly, adopt=adopt) as product:
+        held(backlog, name, product)
+        product.wait_ready()
+        result = _through(site, product, name, seconds)
+        assert product.term() == 0, product.tail()
     for topic in (name, f"_deltaforge.{name}.orders-kafka"):
         delete_topic(site.bootstrap, topic)
     return result
 
 
-def _through(site: Site, product: Deltaforge, topic: str, seconds: int) -> Latency:
+def _debezium(site: Site, backlog: Backlog, name: str, seconds: int) -> Latency:
+    connector = Connector(site, name)
+    with connector:
+        held(backlog, name, connector)
+        result = _through(site, connector, connector.topic, seconds)
+    delete_topic(site.bootstrap, connector.topic)
+    return result
+
+
+def _through(site: Site, product: Reader, topic: str, seconds: int) -> Latency:
     count, skipped = (WARM_UP_S + seconds) * RATE, WARM_UP_S * RATE
     file = site.folder / f"{topic}.committed"
     arguments = [site.postgres.dsn(), str(RATE), str(count), str(file)]

@@ -6,11 +6,13 @@ import json
 import os
 import platform
 import re
+from itertools import compress
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.benchmarks.drain import AT_LEAST_ONCE, EXACTLY_ONCE, RECVLOGICAL
+from tests.benchmarks.peers import DEBEZIUM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from tests.benchmarks.drain import Run
     from tests.benchmarks.latency import Latency
 
+_OF_PEER = "of Debezium"
 _HEAD = (
-    "workload", "rows", "program", "rows/s", "of pg_recvlogical", "of at least once",
+    "workload", "rows", "program", "rows/s", "of pg_recvlogical", "of at least once", _OF_PEER,
     "CPU s per 1M rows", "peak RSS MiB", "start s", "first rows s",
 )  # fmt: skip
 _LATENCY_HEAD = ("program", "transactions", "a second", "p50 ms", "p90 ms", "p99 ms", "worst ms", "CPU s a second")
@@ -57,7 +60,8 @@ def text(described: Mapping[str, str], results: Sequence[Throughput], latencies:
     """Everything as Markdown."""
     parts = ["\n".join(f"- {name}: {value}" for name, value in described.items())]
     if results:
-        parts.append(_table(_HEAD, [row for result in results for row in _rows(result)]))
+        left_out = () if any(DEBEZIUM in result.runs for result in results) else (_OF_PEER,)
+        parts.append(_table(_HEAD, [row for result in results for row in _rows(result)], left_out))
     if latencies:
         parts.append(_table(_LATENCY_HEAD, [_latency_row(name, found) for name, found in latencies.items()]))
     return "\n\n".join(parts) + "\n"
@@ -90,7 +94,7 @@ def save(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _rows(result: Throughput) -> list[list[str]]:
-    yardstick, at_least = result.speed(RECVLOGICAL), result.speed(AT_LEAST_ONCE)
+    yardstick, at_least, peer = (result.speed(program) for program in (RECVLOGICAL, AT_LEAST_ONCE, DEBEZIUM))
     rows = []
     for program, runs in result.runs.items():
         speed = result.speed(program)
@@ -104,6 +108,7 @@ def _rows(result: Throughput) -> list[list[str]]:
                 f"{speed:,.0f}",
                 _ratio(speed, yardstick if program != RECVLOGICAL else None),
                 _ratio(speed, at_least if program == EXACTLY_ONCE else None),
+                _ratio(speed, peer if program in (AT_LEAST_ONCE, EXACTLY_ONCE) else None),
                 f"{cpu:.1f}",
                 f"{max(run.peak_rss for run in runs) / 2**20:.0f}",
                 f"{median(run.start_s for run in runs):.1f}",
@@ -122,6 +127,7 @@ def _latency_row(name: str, found: Latency) -> list[str]:
     return [name, f"{found.transactions:,}", f"{found.per_second:,.0f}", *times, f"{found.cpu_share:.2f}"]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left_out: Sequence[str] = ()) -> str:
     rule = ["---" if name in ("workload", "program") else "---:" for name in head]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rows))
+    kept = [name not in left_out for name in head]
+    return "\n".join(f"| {' | '.join(compress(line, kept))} |" for line in (head, rule, *rows))

@@ -18,16 +18,21 @@ POLL_S = 0.1
 _STALLED_S = 120.0
 
 
-class CheckpointWatch:
-    """Reads a pipeline's checkpoint topic: the cheapest way to see from outside how far the pipeline is."""
+class PositionWatch:
+    """Reads where a program writes its positions: the cheapest way to see from outside how far the program is."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        """Connect; the topic need not exist yet."""
+    def __init__(self, bootstrap: str, topic: str, position: Callable[[bytes, bytes], Lsn | None]) -> None:
+        """Connect; the topic need not exist yet.
+
+        Args:
+          position: what key and value of a record of the topic say; None when they are about something else.
+        """
         self._topic = topic
+        self._position = position
         self._consumer = consumer(bootstrap)
 
     def wait(self, past: Lsn, alive: Callable[[], None]) -> float:
-        """Block until a transaction that ends past this position is recorded as delivered.
+        """Block until a position past this one is recorded as delivered.
 
         Returns the time at which the very first one was.
 
@@ -40,9 +45,7 @@ class CheckpointWatch:
             if message is None:
                 alive()
             elif (error := message.error()) is None:
-                value = message.value()
-                assert value is not None
-                reached = Lsn.parse(json.loads(value)["last_commit_end_lsn"])
+                reached = self._position(message.key() or b"", message.value() or b"") or reached
                 first = first or (time.monotonic() if reached else 0.0)
             elif error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
@@ -51,6 +54,11 @@ class CheckpointWatch:
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
+
+
+def checkpoint_of(_: bytes, value: bytes) -> Lsn:
+    """The end of the last transaction that a record of a checkpoint topic tells of."""
+    return Lsn.parse(json.loads(value)["last_commit_end_lsn"])
 
 
 def check(bootstrap: str, topic: str, rows: int, *, exactly: bool) -> None:
