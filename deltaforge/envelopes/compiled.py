@@ -175,7 +175,7 @@ def _part_at(run: TransactionRun, at: int, told: int, previous_end: Lsn) -> tupl
 def _table(plan: Plan, template: Template) -> Table | None:
     """What the compiled code has to know of a table; None when it cannot write them."""
     shown = {column.index: number for number, column in enumerate(plan.columns)}
-    if any(column not in plan.columns for column in plan.key_columns):
+    if any(column not in plan.columns for column in plan.key_columns) or plan.keyed != bool(plan.key_columns):
         return None
     try:
         middle = template.middle(plan)

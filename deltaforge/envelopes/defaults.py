@@ -16,6 +16,7 @@ import re
 from typing import TYPE_CHECKING
 
 from deltaforge.envelopes import times
+from deltaforge.envelopes.binary import bits
 from deltaforge.envelopes.jsontext import wire
 
 if TYPE_CHECKING:
@@ -66,16 +67,18 @@ def default_json(expression: str | None, rendering: Rendering) -> str | None:
     if _CALL.match(expression):
         return rendering.computed
     text = literal(expression)
-    if rendering.inline == "text" and rendering.computed is None and not expression.startswith(("'", "E'")):
-        # An enum, which has to be one of its labels.
-        return None
+    if rendering.inline == "text" and rendering.computed is None:
+        # An enum, which has to be one of its labels, and whose doubled quotes stay two.
+        if text is None or not expression.startswith(("'", "E'")):
+            return None
+        text = text.replace("'", "''")
     if text is None and rendering.inline == "text":
         text = expression
     if text is None:
         if _CLOCK.match(expression):
             return rendering.computed
-        # To Java whatever is not `true` is false.
-        return "false" if rendering.computed == "false" else None
+        # To Java whatever is not `true` is false, and no bit is set in text without a 1.
+        return rendering.computed if rendering.computed == "false" or rendering.convert is bits else None
     ends = _ENDS.get(rendering.convert, {})
     if text in ends:
         return ends[text]

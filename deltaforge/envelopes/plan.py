@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from deltaforge.envelopes.defaults import null_json
+from deltaforge.envelopes.defaults import default_json, null_json
 from deltaforge.envelopes.fields import UNSENT, Field
 from deltaforge.envelopes.jsontext import quote, quoted_name
 from deltaforge.envelopes.keyheaders import header_rendering
@@ -57,7 +57,8 @@ class Plan:
         self._choose(spec)
         self.topic = topic_of(spec, relation)
         physical = sanitized(f"{spec.topic_prefix}.{relation.schema}.{relation.table}")
-        self.key_end = f',"{IDENTIFIER}":{quote(physical)}}}' if spec.add_table_identifier else "}"
+        comma = "," if self.key_columns else ""
+        self.key_end = f'{comma}"{IDENTIFIER}":{quote(physical)}}}' if spec.add_table_identifier else "}"
         self._open(spec)
         self.schema_json = quoted_name(relation.schema)
         self.table_json = quoted_name(relation.table)
@@ -81,6 +82,9 @@ class Plan:
                 label, null = quoted_name(column.name) + ":", null_json(column, form, spec.values)
                 if form.convert is NEVER.convert:
                     form = msgspec.structs.replace(form, convert=partial(_constant, null))
+                if form.unavailable == "null" and spec.values.null_defaults:
+                    # To the converter a null like any other.
+                    form = msgspec.structs.replace(form, unavailable=default_json(column.default, form) or "null")
                 self._facts[index] = column
                 found[index] = PlanColumn(index, column.name, label, form, null, column.identity)
         self.columns = tuple(column for index, column in found.items() if index not in hidden)
@@ -88,6 +92,8 @@ class Plan:
         """Names of columns whose type has no JSON form."""
         key = self._chosen_key(spec.key_columns) or self.relation.key
         self.key_columns = tuple(found[index] for index in key if index in found)
+        self.keyed = bool(key)
+        """Do records have keys? One whose columns have no JSON form is an empty object."""
 
     def _chosen_key(self, choices: str) -> list[int]:
         """The columns that message.key.columns names, in its order; none = the table's own key."""
@@ -119,19 +125,20 @@ class Plan:
 
     def key(self, fields: Sequence[Field]) -> str | None:
         """The inside of the key object, without braces and identifier; None for a table without a key."""
-        return ",".join(_members(self.key_columns, fields)) or None
+        return ",".join(_members(self.key_columns, fields)) if self.keyed else None
 
     def key_header(self, fields: Sequence[Field]) -> bytes:
         """The key in a header of a change of keys, without identifier. Raises one of CONVERSION_ERRORS."""
         members = ",".join(_members(self._header_columns(), fields))
-        return f"{{{members}}}".encode("latin-1") if members else b"null"
+        return f"{{{members}}}".encode("latin-1") if self.keyed else b"null"
 
     def _header_columns(self) -> list[PlanColumn]:
+        facts = [(column, self._facts[column.index]) for column in self.key_columns]
         return [
             msgspec.structs.replace(
-                column, rendering=header_rendering(self._facts[column.index].type, column.rendering, self._values)
+                column, rendering=header_rendering(fact.type, fact.modifier, column.rendering, self._values)
             )
-            for column in self.key_columns
+            for column, fact in facts
         ]
 
     def blame(self, fields: Sequence[Field], lsn: Lsn) -> OperatorError | None:

@@ -194,9 +194,9 @@ class RowWriter:
             exact=how.exact,
             lines=indent.join(lines) or "pass",
             after=_object(plan.columns, shown, "{", "}"),
-            key=_object(plan.key_columns, shown, plan.key_start, plan.key_end) if plan.key_columns else "None",
+            key=_object(plan.key_columns, shown, plan.key_start, plan.key_end) if plan.keyed else "None",
             rare=self._rare if texts else "False",
-            add_key='key.encode("latin-1")' if plan.key_columns else "None",
+            add_key='key.encode("latin-1")' if plan.keyed else "None",
             start="{start}" if plan.value_schema else '{{"before":null,"after":',
         )
 

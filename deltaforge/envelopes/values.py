@@ -110,14 +110,15 @@ def _array(element: PgType, modifier: int, options: ValueOptions) -> Rendering |
     if inner is None:
         return None
     return Rendering(
-        _array_convert(element, modifier, inner.convert, options), "[]",
+        array_convert(element, modifier, inner.convert, options), "[]",
         unavailable=_unsent_array(element, inner, options), printed=no_default,
     )  # fmt: skip
 
 
-def _array_convert(
+def array_convert(
     element: PgType, modifier: int, convert: Callable[[str], str], options: ValueOptions
 ) -> Callable[[str], str]:
+    """The converter of an array whose elements `convert` writes."""
     if element.oid in geometry.BY_OID:
         return arrays.empty
     if element.oid == _NUMERIC:
