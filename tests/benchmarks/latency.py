@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from tests.benchmarks.backlog import Backlog
 from tests.benchmarks.drain import EXACTLY_ONCE, PARTITIONS, Site, held, make_topic, pipeline
-from tests.benchmarks.peers import DEBEZIUM, Connector
+from tests.benchmarks.peers import DEBEZIUM, STREAMING, Connector
 from tests.benchmarks.workloads import WORKLOADS
 from tests.support.kafka_topics import delete_topic
 from tests.support.process import REPOSITORY
@@ -73,7 +73,7 @@ def _deltaforge(site: Site, backlog: Backlog, name: str, seconds: int, *, exactl
 
 
 def _debezium(site: Site, backlog: Backlog, name: str, seconds: int) -> Latency:
-    connector = Connector(site, name)
+    connector = Connector(site, name, STREAMING)
     with connector:
         held(backlog, name, connector)
         result = _through(site, connector, connector.topic, seconds)

@@ -37,7 +37,7 @@ def cells(table: str, program: str) -> dict[str, str]:
 @pytest.fixture
 def connector() -> dict[str, str]:
     site = SimpleNamespace(postgres=SimpleNamespace(host="127.0.0.1", port=5432))
-    return peers.options(cast("Site", site), "bench_7")
+    return peers.options(cast("Site", site), "bench_7", peers.DRAINING)
 
 
 def test_peers_run_only_when_asked_for() -> None:
@@ -64,7 +64,8 @@ def test_the_page_has_every_option() -> None:
 def test_the_page_tells_what_debezium_was_tuned_with() -> None:
     """Guards against a comparison whose other side cannot be judged."""
     page = PAGE.read_text()
-    assert [f"{key}={value}" for key, value in peers.TUNED.items() if f"`{key}={value}`" not in page] == []
+    told = [*peers.TUNED.items(), *peers.DRAINING.items(), *peers.STREAMING.items()]
+    assert [f"{key}={value}" for key, value in told if f"`{key}={value}`" not in page] == []
 
 
 def test_debezium_writes_exactly_once() -> None:
