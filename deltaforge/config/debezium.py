@@ -100,7 +100,7 @@ _PREFIXES = "Regular expressions over the prefixes of logical messages, with com
 
 Decimals: TypeAlias = Literal["precise", "string", "double"]
 Times: TypeAlias = Literal[
-    "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"
+    "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds", "structured"
 ]
 Binaries: TypeAlias = Literal["bytes", "base64", "base64-url-safe", "hex"]
 
@@ -113,9 +113,9 @@ class DebeziumOptions(Section, frozen=True):
     decimal: Annotated[Decimals, doc("How `numeric` and `money` are written.", loose=True)] = field(
         default="precise", name="decimal.handling.mode"
     )
-    time: Annotated[
-        Times, doc("How dates and times are written.", loose=True, later={"structured": "not supported"})
-    ] = field(default="adaptive", name="time.precision.mode")
+    time: Annotated[Times, doc("How dates and times are written.", loose=True)] = field(
+        default="adaptive", name="time.precision.mode"
+    )
     interval: Annotated[Literal["numeric", "string"], doc("How `interval` is written.", loose=True)] = field(
         default="numeric", name="interval.handling.mode"
     )
@@ -136,8 +136,8 @@ class DebeziumOptions(Section, frozen=True):
         doc(
             "Stands for a large value that the update did not touch and PostgreSQL did not send.",
             loose=True,
-            pattern=r"^(?!hex:).",
-            say="text that does not begin with `hex:`, which is not supported",
+            pattern=r"^(?:hex:(?:[0-9A-Fa-f]{2})*\Z|(?!hex:).)",
+            say="text, or `hex:` and the bytes in hex digits",
         ),
     ] = field(default="__debezium_unavailable_value", name="unavailable.value.placeholder")
     tombstones: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from binascii import b2a_base64, unhexlify
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from deltaforge.envelopes.options import BinaryMode, ValueOptions
 
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]?")
+
 
 def placeholder(options: ValueOptions) -> bytes:
     """What stands for an unsent value; `hex:` in front of the option gives the bytes themselves.
@@ -25,8 +28,10 @@ def placeholder(options: ValueOptions) -> bytes:
 
 
 def placeholder_json(options: ValueOptions) -> str:
-    """The placeholder as a JSON string."""
-    return quote(wire(placeholder(options).decode(errors="replace")))
+    """The placeholder as a JSON string, with U+FFFD for what is no UTF-8."""
+    # Java puts one in place of a surrogate's three bytes, Python three. No UTF-8 holds a byte 255.
+    data = _SURROGATE.sub(b"\xff", placeholder(options))
+    return quote(wire(data.decode(errors="replace")))
 
 
 def base64(data: bytes) -> str:

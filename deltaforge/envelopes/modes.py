@@ -1,6 +1,7 @@
 """Types that an option writes in one of several forms: decimals, dates and times.
 
-decimal.handling.mode, time.precision.mode and interval.handling.mode. Time with a time zone has one form in every mode.
+decimal.handling.mode, time.precision.mode and interval.handling.mode. Time with a time zone has one form in every mode
+but `structured`, which decides about intervals as well.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deltaforge.envelopes import numbers, times
+from deltaforge.envelopes import numbers, structured, times
 from deltaforge.envelopes.binary import placeholder_json
-from deltaforge.envelopes.renderings import Rendering
+from deltaforge.envelopes.renderings import Rendering, no_default
 
 if TYPE_CHECKING:
     from deltaforge.envelopes.options import ValueOptions
@@ -43,6 +44,8 @@ def _precise(modifier: int) -> bool:
 
 def date(options: ValueOptions) -> Rendering:
     """`date`."""
+    if options.time == "structured":
+        return structured.DATE
     if options.time == "isostring":
         return Rendering(times.iso_date, '"1970-01-01Z"', "memo", computed='"1970-01-01Z"')
     return Rendering(times.date, "0", "memo", computed="0")
@@ -51,6 +54,8 @@ def date(options: ValueOptions) -> Rendering:
 def time(modifier: int, options: ValueOptions) -> Rendering:
     """`time(p)`."""
     mode = options.time
+    if mode == "structured":
+        return structured.time(modifier)
     if mode == "isostring":
         return Rendering(times.iso_time, '"00:00:00Z"', "memo", computed='"00:00:00Z"')
     convert = times.time_us
@@ -64,6 +69,8 @@ def time(modifier: int, options: ValueOptions) -> Rendering:
 def timestamp(modifier: int, options: ValueOptions) -> Rendering:
     """`timestamp(p)`."""
     mode = options.time
+    if mode == "structured":
+        return structured.timestamp(modifier)
     if mode == "isostring":
         epoch = '"1970-01-01T00:00:00Z"'
         return Rendering(times.iso_timestamp, epoch, computed=epoch)
@@ -75,16 +82,27 @@ def timestamp(modifier: int, options: ValueOptions) -> Rendering:
     return Rendering(convert, "0", computed="0")
 
 
-def timestamptz(modifier: int) -> Rendering:
+def timetz(modifier: int, options: ValueOptions) -> Rendering:
+    """`timetz(p)`."""
+    if options.time == "structured":
+        return structured.timetz(modifier)
+    return Rendering(times.zoned_time, '"00:00:00Z"', printed=no_default)
+
+
+def timestamptz(modifier: int, options: ValueOptions) -> Rendering:
     """`timestamptz(p)`."""
+    if options.time == "structured":
+        return structured.timestamptz(modifier)
     precision = 6 if modifier == -1 else modifier
     convert = times.zoned_six if precision == 6 else partial(times.zoned, precision=precision)
     printed = partial(times.cut, digits=precision)
     return Rendering(convert, '"1970-01-01T00:00:00Z"', computed=convert("1970-01-01 00:00:00+00"), printed=printed)
 
 
-def interval(options: ValueOptions) -> Rendering:
+def interval(modifier: int, options: ValueOptions) -> Rendering:
     """`interval`, with any fields and precision."""
+    if options.time == "structured":
+        return structured.interval(modifier)
     if options.interval == "string":
         zero = '"P0Y0M0DT0H0M0S"'
         return Rendering(times.iso_interval, zero, computed=zero)
@@ -93,6 +111,8 @@ def interval(options: ValueOptions) -> Rendering:
 
 def array_ends(oid: int, modifier: int, options: ValueOptions) -> dict[str, str]:
     """Elements of an array of this type that are not written as a column of it would be, as recorded."""
+    if options.time == "structured":
+        return structured.in_array(oid, modifier)
     iso = options.time == "isostring"
     if oid == _DATE:
         return times.ISO_DATE_ARRAY_INFINITY if iso else times.DATE_ARRAY_INFINITY

@@ -8,7 +8,7 @@ import msgspec
 
 DecimalMode: TypeAlias = Literal["precise", "string", "double"]
 TimeMode: TypeAlias = Literal[
-    "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"
+    "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds", "structured"
 ]
 IntervalMode: TypeAlias = Literal["numeric", "string"]
 HstoreMode: TypeAlias = Literal["json", "map"]

@@ -77,6 +77,7 @@ def _meaning(name: str, version: int | None, doc: str, parameters: dict[str, str
 
 
 BOOLEAN, BYTES, STRING = Schema('"type":"boolean"'), Schema('"type":"bytes"'), Schema('"type":"string"')
+INT8 = Schema('"type":"int8"')
 INT16, INT32, INT64 = Schema('"type":"int16"'), Schema('"type":"int32"'), Schema('"type":"int64"')
 FLOAT32, FLOAT64 = Schema('"type":"float"'), Schema('"type":"double"')
 
@@ -111,6 +112,25 @@ _SPARSE_VECTOR = struct(
     [INT16.json(field="dimensions"), mapping(INT16.json(), FLOAT64.json()).json(field="vector")],
     "io.debezium.data.SparseDoubleVector", doc="Sparse double vector",
 )  # fmt: skip
+
+
+def _parts(name: str, parts: str) -> Schema:
+    """A struct of `time.precision.mode=structured`."""
+    kinds = {"seconds": INT64, "zoneId": STRING, "specialValue": STRING}
+    kinds |= dict.fromkeys(("month", "day", "hour", "minute", "second"), INT8)
+    fields = [kinds.get(part, INT32).json(optional=True, field=part) for part in parts.split()]
+    return struct(fields, f"io.debezium.time.Structured{name}")
+
+
+_CLOCK = "hour minute second nanos"
+_STRUCTURED = {
+    1082: _parts("Date", "year month day specialValue"),
+    1083: _parts("Time", f"{_CLOCK} precision"),
+    1266: _parts("ZonedTime", f"{_CLOCK} offsetSeconds precision"),
+    1114: _parts("Timestamp", f"year month day {_CLOCK} specialValue precision"),
+    1184: _parts("ZonedTimestamp", f"year month day {_CLOCK} offsetSeconds zoneId specialValue precision"),
+    1186: _parts("Duration", "years months days hours minutes seconds nanos precision"),
+}
 
 _BYTEA, _NAME, _XML, _BIT, _VARBIT, _MONEY, _NUMERIC = 17, 19, 142, 1560, 1562, 790, 1700
 _DATE, _TIME, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL, _TIMETZ = 1082, 1083, 1114, 1184, 1186, 1266
@@ -196,6 +216,8 @@ def _numeric(modifier: int, options: ValueOptions) -> Schema:
 
 def _temporal(oid: int, modifier: int, options: ValueOptions) -> Schema | None:
     """The schema of a type whose form `time.precision.mode` or `interval.handling.mode` decides."""
+    if options.time == "structured":
+        return _STRUCTURED.get(oid)
     if oid == _INTERVAL:
         if options.interval == "string":
             return named("string", "io.debezium.time.Interval")

@@ -56,6 +56,8 @@ _NAMED_STRINGS = {"citext", "ltree", "isbn"}
 _NO_ARRAY = {_MONEY, _NAME, _INTERVAL, _VARBIT, _XML, _POINT, _REFCURSOR}
 _STRING_ARRAYS = {_TEXT, _VARCHAR, _BPCHAR, _JSON, _JSONB}
 _INT_ARRAYS = {_INT4, _INT8, _DATE}
+_OTHER_DATES = {"connect", "isostring", "structured"}
+"""Modes in which a date is not a plain number to Debezium."""
 
 
 def rendering(kind: PgType, modifier: int, options: ValueOptions) -> Rendering | None:
@@ -144,7 +146,7 @@ def _unsent_domain(base: PgType, found: Rendering, options: ValueOptions) -> str
 def _unsent_array(element: PgType, inner: Rendering, options: ValueOptions) -> str:
     if element.oid in _STRING_ARRAYS or (element.oid == _BYTEA and options.binary == "bytes"):
         return f"[{inner.unavailable}]"
-    if element.oid in _INT_ARRAYS and not (element.oid == _DATE and options.time in ("connect", "isostring")):
+    if element.oid in _INT_ARRAYS and not (element.oid == _DATE and options.time in _OTHER_DATES):
         # Java's bytes are signed.
         return f"[{','.join(str(byte - (byte >> 7 << 8)) for byte in placeholder(options))}]"
     if element.oid == _UUID:
@@ -170,8 +172,9 @@ _BY_OPTION: dict[int, Callable[[int, ValueOptions], Rendering]] = {
     _DATE: lambda _, options: modes.date(options),
     _TIME: modes.time,
     _TIMESTAMP: modes.timestamp,
-    _TIMESTAMPTZ: lambda modifier, _: modes.timestamptz(modifier),
-    _INTERVAL: lambda _, options: modes.interval(options),
+    _TIMESTAMPTZ: modes.timestamptz,
+    _TIMETZ: modes.timetz,
+    _INTERVAL: modes.interval,
 }
 """Types whose form depends on the type modifier or on an option."""
 
@@ -202,6 +205,5 @@ _FIXED = {
     _FLOAT4: Rendering(numbers.real, "0.0", "memo", computed="0.0"),
     _FLOAT8: Rendering(numbers.double, "0.0", "memo", computed="0.0"),
     _UUID: Rendering(_quoted, '""', "quoted", computed='"00000000-0000-0000-0000-000000000000"'),
-    _TIMETZ: Rendering(times.zoned_time, '"00:00:00Z"', printed=no_default),
 }
 """Types with one form."""

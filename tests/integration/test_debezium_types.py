@@ -40,6 +40,8 @@ NAMES = {
     "value.converter.schemas.enable": "value_schemas",
     "column.exclude.list": "columns_excluded",
 }
+BESIDE = {"key_schemas", "value_schemas", "columns_excluded"}
+"""Those that are not about single values."""
 READ = {"true": True, "false": False, "0": 0, "4": 4}
 DIFFERENT = (
     # A moment of the run.
@@ -94,7 +96,7 @@ def streams(postgres15: PostgresServer, postgres18: PostgresServer) -> dict[str,
 def spec_of(options: Mapping[str, str]) -> EncoderSpec:
     """Our settings of the same meaning as a recording's."""
     settings: dict[str, Any] = {NAMES[name]: READ.get(value, value) for name, value in options.items()}
-    beside = {name: settings.pop(name) for name in ("key_schemas", "value_schemas", "columns_excluded") if name in settings}
+    beside = {name: settings.pop(name) for name in BESIDE & settings.keys()}
     return spec_for(
         topic="gold.${source.schema}.${source.table}", topic_prefix="gold", database="golddb",
         values=ValueOptions(**settings), **beside,

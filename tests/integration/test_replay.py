@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.support.kafka_topics import Record
 
 CODECS = ("python", "compiled")
-FILES = ("orders", "types", "modes", "messages", "keys", "heartbeats", "router12")
+FILES = ("orders", "types", "modes", "structured", "messages", "keys", "heartbeats", "router12")
 OTHER_OPTIONS = {
     "orders_options": {
         "decimal.handling.mode": "string", "skipped.operations": "none", "tombstones.on.delete": "false",
@@ -43,7 +43,7 @@ OTHER_OPTIONS = {
     "orders_schemas": {"key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true"},
     "orders_router": {"transforms": "route", "transforms.route.topic.replacement": "gold.all"},
 }  # fmt: skip
-REFUSED = {"modes_structured", "modes_connect", "keys_avro", "keys_masks", "router12_field"}
+REFUSED = {"modes_connect", "keys_avro", "keys_masks", "router12_field"}
 """Recorded with an option that the pipeline file refuses by name."""
 RECORDINGS = [
     (file, name, options)
