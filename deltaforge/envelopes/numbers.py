@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 from binascii import b2a_base64
 from contextlib import suppress
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -59,7 +60,12 @@ def variable_decimal(text: str) -> str:
     """
     whole, _, fraction = text.partition(".")
     fraction = fraction.rstrip("0")
-    return f'{{"scale":{len(fraction)},"value":"{base64_of_int(int(whole + fraction))}"}}'
+    return f'{{"scale":{len(fraction)},"value":"{base64_of_int(_whole(whole + fraction))}"}}'
+
+
+def _whole(text: str) -> int:
+    # Python reads no int of more digits from text, PostgreSQL writes up to 147,455.
+    return int(text) if len(text) <= sys.int_info.default_max_str_digits else int(Decimal(text))
 
 
 def decimal_string(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 
 from deltaforge.envelopes.base import make_encoder, spec_for
@@ -14,6 +16,8 @@ from tests.support.tables import column, numeric, part_of, pg_type, table
 
 DEFAULTS = ValueOptions()
 PLACEHOLDER = DEFAULTS.placeholder
+LONG = b64encode((10**5000 + 5).to_bytes(2077)).decode()
+"""More digits than Python reads an int from."""
 
 VECTORS = [
     ("bool", -1, "t", "true"),
@@ -51,6 +55,7 @@ VECTORS = [
     ("numeric", -1, "10.1111", '{"scale":4,"value":"AYr3"}'),
     ("numeric", -1, "10", '{"scale":0,"value":"Cg=="}'),
     ("numeric", -1, "100.00", '{"scale":0,"value":"ZA=="}'),
+    ("numeric", -1, f"1{'0' * 4999}.50", f'{{"scale":1,"value":"{LONG}"}}'),
     ("text", -1, 'a"b\\c\n\x01\x1f\x7f/é漢😀', '"a\\"b\\\\c\\n\\u0001\\u001F\x7f/é漢\\uD83D\\uDE00"'),
     ("text", -1, "\\u001f", '"\\\\u001f"'),
     ("bpchar", 12, "cone    ", '"cone    "'),
