@@ -44,18 +44,24 @@ _TABLES = "belongs into spec.source.config.tables"
 _JSON = "leave it out; the sink's encoding is json"
 _BOTH = "write key.converter.schemas.enable and value.converter.schemas.enable"
 _KAFKA = "belongs into the Kafka sink's client_conf"
+_PROCESS = "leave it out; it is about a connector's own process"
 _UNSUPPORTED = """
 binary.format.mode column.mask.* column.propagate.source.type column.truncate.* converters custom.metric.tags
 datatype.propagate.source.type decimal.format event.converting.failure.handling.mode
-event.processing.failure.handling.mode field.name.adjustment.mode guardrail.* heartbeat.action.query
-include.schema.changes include.schema.comments incremental.snapshot.* internal.* lsn.flush.* notification.* offset.*
-openlineage.* post.processors predicates* producer.* read.only replica.identity.autoset.values retriable.*
-schema.history.* schema.name.adjustment.mode schema.refresh.mode signal.* skip.messages.without.change statistics.*
-streaming.* topic.cache.size topic.heartbeat.name topic.naming.strategy transforms* xmin.fetch.interval.ms
+event.processing.failure.handling.mode field.name.adjustment.mode guardrail.* header.converter* include.schema.changes
+include.schema.comments incremental.snapshot.* internal.* notification.* offset.* openlineage.* post.processors
+predicates* producer.* read.only replica.identity.autoset.values schema.history.* schema.name.adjustment.mode
+schema.refresh.mode signal.* skip.messages.without.change sourceinfo.struct.maker statistics.* topic.heartbeat.name
+topic.naming.strategy transaction.metadata.factory transforms* xmin.fetch.interval.ms
+"""
+_OF_THE_PROCESS = """
+config.action.reload connection.validation.timeout.ms custom.sanitize.pattern executor.shutdown.timeout.ms
+memory.management.* query.fetch.size retriable.* streaming.* topic.cache.size
 """
 REFUSED = Refusals(
     {
         **dict.fromkeys(_UNSUPPORTED.split(), "not supported"),
+        **dict.fromkeys(_OF_THE_PROCESS.split(), _PROCESS),
         "database.*": "belongs into spec.source.config.dsn",
         "slot.name": "belongs into spec.source.config.slot",
         "slot.failover": "belongs into spec.source.config.failover",
@@ -63,11 +69,14 @@ REFUSED = Refusals(
         "slot.*": "belongs into spec.source.config.slot; nothing else about it can be set",
         "publication.name": "belongs into spec.source.config.publication",
         "publication.*": "leave it out; the publication of spec.source.config.publication is made with SQL",
+        "publish.via.partition.root": "leave it out; it is an option of the publication, which is made with SQL",
+        "lsn.flush.*": "leave it out; deltaforge confirms by itself",
+        "flush.lsn.source": "leave it out; deltaforge confirms by itself",
         "plugin.name": "leave it out; spec.source reads pgoutput",
         **dict.fromkeys(("table.include.list", "schema.include.list", "table.whitelist", "schema.whitelist"), _TABLES),
         **dict.fromkeys(("table.*", "schema.exclude.list", "schema.blacklist"), f"{_TABLES}, which lists what is read"),
-        "snapshot.*": "belongs into spec.source.config.snapshot",
-        "topic.prefix": "belongs into the sink's envelope.topic_prefix",
+        **dict.fromkeys(("snapshot.*", "legacy.snapshot.*"), "belongs into spec.source.config.snapshot"),
+        **dict.fromkeys(("topic.prefix", "database.server.name"), "belongs into the sink's envelope.topic_prefix"),
         "topic.creation.*": "belongs into the Kafka sink's create_topics",
         "connector.class": "leave it out; spec.source.type says which database it is",
         "tasks.max": "leave it out; a pipeline is one task",
@@ -87,6 +96,7 @@ REFUSED = Refusals(
         "value.converter.replace.null.with.default": "write replace.null.with.default, for keys and values",
         "column.whitelist": "write column.include.list",
         "column.blacklist": "write column.exclude.list",
+        "heartbeat.action.query": "leave it out; the slot moves on without it",
         "heartbeat.topics.prefix": "write topic.heartbeat.prefix",
         "transaction.topic": "write topic.transaction",
     }
@@ -136,7 +146,7 @@ class DebeziumOptions(Section, frozen=True):
         doc(
             "Stands for a large value that the update did not touch and PostgreSQL did not send.",
             loose=True,
-            pattern=r"^(?:hex:(?:[0-9A-Fa-f]{2})*\Z|(?!hex:).)",
+            pattern=r"^(?:hex:(?:[0-9A-Fa-f]{2})*\Z|(?!hex:))",
             say="text, or `hex:` and the bytes in hex digits",
         ),
     ] = field(default="__debezium_unavailable_value", name="unavailable.value.placeholder")
@@ -147,10 +157,10 @@ class DebeziumOptions(Section, frozen=True):
     skipped_operations: Annotated[
         str,
         doc(
-            "Operations left out: `none`, or some of `c`, `u`, `d`, `t` (truncate) with commas.",
+            "Operations left out: `none`, or some of `c`, `u`, `d`, `t` (truncate) with commas. `r` has no effect.",
             loose=True,
-            pattern=r"^\s*(none|[cudt]\s*(,\s*[cudt]\s*)*)\s*\Z",
-            say="none, or some of c, u, d, t with commas",
+            pattern=r"^\s*(none|[cudtr]\s*(,\s*[cudtr]\s*)*)\s*\Z",
+            say="none, or some of c, u, d, t, r with commas",
         ),
     ] = field(default="t", name="skipped.operations")
     transactions: Annotated[
@@ -187,7 +197,7 @@ class DebeziumOptions(Section, frozen=True):
         bool, doc("Send connector, task and run in headers of each change. Costs speed.", loose=True)
     ] = field(default=False, name="extended.headers.enabled")
     heartbeat_ms: Annotated[
-        int, doc("Send a heartbeat this often, in milliseconds; 0 = never.", loose=True, ge=0, le=86_400_000)
+        int, doc("Send a heartbeat this often, in milliseconds; 0 = never.", loose=True, ge=0, le=2_147_483_647)
     ] = field(default=0, name="heartbeat.interval.ms")
     heartbeat_prefix: Annotated[
         str, doc("Topic of heartbeats, before the prefix.", loose=True, pattern=_TOPIC, say=_TOPIC_SAYS)

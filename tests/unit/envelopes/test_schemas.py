@@ -128,8 +128,8 @@ CHOICES: list[dict[str, Any]] = [
 ]
 
 PYTHON: dict[str, type | tuple[type, ...]] = {
-    "int8": int, "int16": int, "int32": int, "int64": int, "float": (float, str), "double": (float, str), "boolean": bool,
-    "string": str, "bytes": str,
+    "int8": int, "int16": int, "int32": int, "int64": int, "float": (float, str), "double": (float, str),
+    "boolean": bool, "string": str, "bytes": str,
 }  # fmt: skip
 
 
