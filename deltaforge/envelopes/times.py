@@ -117,8 +117,8 @@ def timestamp_ns(text: str) -> str:
     if text in _FINE_INFINITY:
         return _FINE_INFINITY[text]
     us = _timestamp(text)
-    # Java multiplies the whole seconds first.
-    fits = us // 1_000_000 * 1_000_000_000 >= _SHORTEST and us * 1000 <= _LONGEST
+    # The last second before the shortest is given up, whatever its fraction.
+    fits = us // 1_000_000 > _SHORTEST // 1_000_000_000 + 1 and us * 1000 <= _LONGEST
     return str(us * 1000) if fits else "null"
 
 

@@ -186,7 +186,7 @@ NEVER = Rendering(lambda _: "null", '""', printed=no_default)
 
 _INTEGER = Rendering(str, "0", "raw", computed="0", printed=lambda text: str(int(text)))
 
-_EMPTY = Rendering(lambda _: "[]", "[]", printed=no_default)
+_EMPTY = Rendering(lambda text: "[]" if text else "null", "[]", printed=no_default)
 """`oidvector` and `int2vector`: arrays to Debezium, which finds no element in their text."""
 
 _FIXED = {

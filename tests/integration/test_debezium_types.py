@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent.parent / "data" / "debezium"
 pytestmark = pytest.mark.usefixtures("codec")
 NOW_NS = 1_795_417_206_093_123_456
-SCRIPTS = ("types", "modes", "extensions", "vectors")
+SCRIPTS = ("types", "modes", "extensions", "vectors", "edges")
 NAMES = {
     "decimal.handling.mode": "decimal",
     "time.precision.mode": "time",

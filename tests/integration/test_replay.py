@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.support.kafka_topics import Record
 
 CODECS = ("python", "compiled")
-FILES = ("orders", "types", "modes", "structured", "messages", "keys", "heartbeats", "router12")
+FILES = ("orders", "types", "modes", "structured", "edges", "messages", "keys", "heartbeats", "router12")
 OTHER_OPTIONS = {
     "orders_options": {
         "decimal.handling.mode": "string", "skipped.operations": "none", "tombstones.on.delete": "false",
