@@ -56,7 +56,7 @@ class Plan:
         """Debezium's name of the table: neither quoted nor sanitized."""
         self._choose(spec)
         self.topic = topic_of(spec, relation)
-        physical = sanitized(f"{spec.topic_prefix}.{relation.schema}.{relation.table}")
+        physical = sanitized(spec.delimiter.join((spec.topic_prefix, relation.schema, relation.table)))
         comma = "," if self.key_columns else ""
         self.key_end = f'{comma}"{IDENTIFIER}":{quote(physical)}}}' if spec.add_table_identifier else "}"
         self._open(spec)

@@ -99,3 +99,13 @@ def test_a_default_is_read_as_a_live_connector_reads_it(kind: PgType, expression
     written = rendering(kind, 4, PLAIN)
     assert written is not None
     assert default_json(expression, written) == expected
+
+
+@pytest.mark.usefixtures("codec")
+def test_the_table_in_a_shared_topics_keys_is_the_topic_it_would_have_had() -> None:
+    """Guards against keys that differ from the router's when the topics' delimiter is not a dot."""
+    one = table(column("k", "int4"), name="Odd Name")
+    out = make_encoder(spec_for(topic="all", topic_prefix="t", database="t", delimiter="_")).encode(
+        part_of([wire_bytes.insert(one.oid, ["1"])], [one]), 0, Lsn(0), 1
+    )
+    assert out.keys == [b'{"k":1,"__dbz__physicalTableIdentifier":"t_public_Odd_Name"}']
