@@ -127,7 +127,7 @@ async def test_cancellation_storms_lose_no_message(database: Database) -> None:
 async def test_status_updates_flow_while_nobody_takes_what_was_read(database: Database) -> None:
     """Back-pressure from Kafka that makes the server drop us after wal_sender_timeout."""
     name = await _prepared(database)
-    database.execute(f"ALTER DATABASE {database.name} SET wal_sender_timeout = '2s'")
+    database.execute(f"ALTER DATABASE {database.name} SET wal_sender_timeout = '4s'")
 
     async with reading(database.dsn(), name, capacity=1) as rig:
         lease = await rig.lease()
@@ -135,7 +135,7 @@ async def test_status_updates_flow_while_nobody_takes_what_was_read(database: Da
         # Nobody receives: the channel fills, then the budget, then the socket.
         await eventually(
             database,
-            "SELECT reply_time > backend_start + interval '6 s' FROM pg_stat_replication WHERE pid = %s",
+            "SELECT reply_time > backend_start + interval '10 s' FROM pg_stat_replication WHERE pid = %s",
             lease.walsender_pid,
         )
         assert rig.outbox.statistics().waiting_send or rig.budget.statistics().waiting
