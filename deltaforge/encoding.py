@@ -95,3 +95,8 @@ def _context(prefix: str) -> tuple[tuple[str, bytes], ...]:
 def topics_beside(spec: EncoderSpec) -> tuple[str, ...]:
     """Topics of records that were asked for and are no change of a row: transactions and heartbeats."""
     return tuple(topic for topic in (spec.transaction_topic, spec.heartbeat_topic) if topic)
+
+
+def occasional_topics(spec: EncoderSpec) -> tuple[str, ...]:
+    """Topics that nothing may ever be written to: a pipeline starts without them, and waits once one is needed."""
+    return (spec.message_topic,) if spec.message_topic else ()

@@ -13,7 +13,7 @@ from deltaforge.checkpoint.actor import CheckpointActor
 from deltaforge.checkpoint.record import encode as encode_record
 from deltaforge.checkpoint.topic import CheckpointTopic
 from deltaforge.config.schema import FileSinkConfig, KafkaSinkConfig, MemorySinkConfig
-from deltaforge.encoding import encoder_spec, topics_beside
+from deltaforge.encoding import encoder_spec, occasional_topics, topics_beside
 from deltaforge.envelopes.base import make_encoder
 from deltaforge.envelopes.heartbeat import heartbeat_of
 from deltaforge.envelopes.topics import topic_name
@@ -272,6 +272,7 @@ class Graph:
                 slot=self._control.slot_state,
                 encode_record=encode_record,
                 expected_topics=lambda: self._topics(unit.spec),
+                occasional_topics=occasional_topics(unit.spec),
                 connection=connection,
                 data_properties=data,
                 ledger_properties=data if config.exactly_once else client.reveal_checkpoint_producer(),
@@ -309,7 +310,7 @@ class Graph:
             if isinstance(unit.config, KafkaSinkConfig):
                 topics = self._topics_of(unit.spec, tables)
                 if unit.config.create_topics is not None:
-                    wanted = (*topics, *filter(None, [unit.spec.message_topic]))
+                    wanted = (*topics, *occasional_topics(unit.spec))
                     await create_missing(wanted, unit.config.create_topics, unit.actor.connection)
                 like = like or next(iter(topics), None)
         return like

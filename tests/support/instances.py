@@ -59,11 +59,13 @@ class Site:
         return self.kafka.bootstrap()
 
     def pipeline(self, name: str, folder: str = "all", **sink: object) -> Pipeline:
-        """A new pipeline in a folder of files, with an empty data topic. `sink` replaces settings of its sink."""
+        """A new pipeline in a folder of files, with empty topics. `sink` replaces settings of its sink."""
         full = f"{self.prefix}-{name}"
         (self.directory / folder).mkdir(exist_ok=True)
         made = Pipeline(full, self.directory / folder / f"{name}.yaml")
         create_topic(self.bootstrap, made.topic)
+        # What a test makes between two rows to move the slot is a logical message.
+        create_topic(self.bootstrap, f"{full}.message")
         document = local(full, made.topic)
         kafka_config(document).update(sink)
         write(made.file, document)

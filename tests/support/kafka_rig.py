@@ -88,6 +88,7 @@ class KafkaRig:
             slot=self._slot,
             encode_record=encode,
             expected_topics=self._topics,
+            occasional_topics=(),
             connection=client.reveal_connection(),
             data_properties=data,
             ledger_properties=data if config.exactly_once else client.reveal_checkpoint_producer(),

@@ -201,7 +201,7 @@ class KafkaSinkActor:
         with ctx.waiting("Kafka: checkpoint"):
             topics = await w.expected_topics()
             if w.config.create_topics is not None:
-                await create_missing(topics, w.config.create_topics, w.connection)
+                await create_missing((*topics, *w.occasional_topics), w.config.create_topics, w.connection)
             opened = await go_on_from(
                 lease,
                 w.checkpoint,

@@ -124,8 +124,10 @@ class MissingTopic(OperatorError):
 def missing_topic(topic: str, brokers: str = "") -> MissingTopic:
     """A data topic that does not exist, with the command that creates it."""
     server = brokers or "BROKER:9092"
+    messages = topic.endswith(".message")
     return MissingTopic(
         f'topic "{topic}" does not exist, and deltaforge creates data topics only when told to',
         hint=f"run: kafka-topics.sh --bootstrap-server {server} --create --topic {topic} (the broker's defaults apply "
-        "unless --partitions and --replication-factor are added); or set create_topics in the sink",
+        "unless --partitions and --replication-factor are added); or set create_topics in the sink"
+        + ("; or leave logical messages out with message.prefix.exclude.list: .*" if messages else ""),
     )

@@ -31,6 +31,7 @@ class KafkaWiring:
       slot: asks the control session for the slot's state, now.
       encode_record: a checkpoint as key and value of its topic.
       expected_topics: the data topics that the configured tables lead to today.
+      occasional_topics: others that may be written to one day; with `create_topics` they are made as well.
       heartbeat: what a commit brings along now and then; None = no heartbeats.
     """
 
@@ -51,6 +52,7 @@ class KafkaWiring:
     slot: Callable[[], Awaitable[SlotState]]
     encode_record: Callable[[Checkpoint], tuple[bytes, bytes]]
     expected_topics: Callable[[], Awaitable[Sequence[str]]]
+    occasional_topics: Sequence[str]
     connection: Mapping[str, object]
     data_properties: Mapping[str, object]
     ledger_properties: Mapping[str, object]
