@@ -18,13 +18,13 @@ _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 def free_ports(count: int) -> list[int]:
     """So many different ports on which nothing listens now."""
-    highest = _below_ephemeral()
+    lowest, highest = usable()
     ports: set[int] = set()
     attempts = 0
     while len(ports) < count:
         attempts += 1
         # After many busy ports in a row the kernel's own choice is better than none.
-        wanted = random.randrange(_LOWEST, highest) if attempts < 200 * count else 0  # noqa: S311 - no secret
+        wanted = random.randrange(lowest, highest) if attempts < 200 * count else 0  # noqa: S311 - no secret
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, wanted))
@@ -39,6 +39,11 @@ def accepts(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((HOST, port)) == 0
+
+
+def usable() -> tuple[int, int]:
+    """The lowest port to choose from, and the first one above."""
+    return _LOWEST, _below_ephemeral()
 
 
 def _below_ephemeral() -> int:
