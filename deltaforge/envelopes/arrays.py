@@ -1,8 +1,10 @@
 """PostgreSQL's array text as a JSON array.
 
-The text is `{1,NULL,"quo\\"ted"}`; inner braces are further dimensions and become nested JSON arrays; a leading
-`[0:1]=` (bounds that do not start at 1) is dropped. Some arrays are more than Debezium's JDBC driver or schema can take
-and become null, as recorded.
+The text is `{1,NULL,"quo\\"ted"}`; a leading `[0:1]=` (bounds that do not start at 1) is dropped. Some arrays are more
+than Debezium's JDBC driver or schema can take and become null, as recorded.
+
+Rule 1: Debezium's schema knows one dimension. An array within an array is null, or among strings the text PostgreSQL
+        prints for it, where Debezium writes the address of a Java object.
 """
 
 from __future__ import annotations
@@ -20,8 +22,13 @@ _NULL = re.compile(r"(?<=[{,])NULL(?=[,}])")
 _SPECIAL = re.compile("NaN|Infinity")
 
 
-def array(text: str, element: Callable[[str], str]) -> str:
-    """Render an array with `element` for each value that is not NULL.
+def no_inner(_: str) -> str:
+    """What is written for an array within an array, unless it is its text (rule 1)."""
+    return "null"
+
+
+def array(text: str, element: Callable[[str], str], inner: Callable[[str], str] = no_inner) -> str:
+    """Render an array with `element` for each value that is not NULL, `inner` for each array in it.
 
     Raises ValueError for text that is no array.
     """
@@ -30,7 +37,7 @@ def array(text: str, element: Callable[[str], str]) -> str:
     if text[:1] == "[":
         text = text.partition("=")[2]
     out: list[str] = []
-    at = depth = 0
+    at = depth = opened = kept = 0
     due = True
     while match := _ELEMENT.match(text, at):
         quoted, bare, mark = match.groups()
@@ -43,17 +50,21 @@ def array(text: str, element: Callable[[str], str]) -> str:
         elif bare is not None:
             out.append("null" if bare == "NULL" else element(bare))
         else:
+            if mark == "{" and depth == 1:
+                opened, kept = match.start(), len(out)
             out.append("[" if mark == "{" else "]" if mark == "}" else ",")
             depth += (mark == "{") - (mark == "}")
+            if mark == "}" and depth == 1:
+                out[kept:] = [inner(text[opened:at])]
         due = mark == "{" or mark == ","
     if at != len(text) or depth or not out or out[0] != "[":
         raise ValueError("not an array")
     return "".join(out)
 
 
-def required(text: str, element: Callable[[str], str]) -> str:
+def required(text: str, element: Callable[[str], str], inner: Callable[[str], str] = no_inner) -> str:
     """As `array`, of elements that Debezium's schema requires: one that is NULL makes a null of the whole array."""
-    return "null" if _NULL.search(_QUOTED.sub("", text)) else array(text, element)
+    return "null" if _NULL.search(_QUOTED.sub("", text)) else array(text, element, inner)
 
 
 def finite(text: str, element: Callable[[str], str]) -> str:

@@ -6,8 +6,8 @@ the type rules forbid the value.
 
 Rule 1: built-in types are known by their oid, an extension's by their name, whatever schema it was created in.
 Rule 2: a domain is written as its base type; Debezium does not read its default.
-Rule 3: an array is a list of what its element type is written as, further dimensions are lists in lists. Arrays of
-        domains and of some types that have a form of their own have none.
+Rule 3: an array is a list of what its element type is written as, of one dimension (arrays.py). Arrays of domains and
+        of some types that have a form of their own have none.
 """
 
 from __future__ import annotations
@@ -125,15 +125,21 @@ def array_convert(
         return arrays.empty
     if element.oid == _NUMERIC:
         return partial(arrays.finite, element=convert)
+    inner = quote if _is_text(element, modifier, options) else arrays.no_inner
     if element.name == "ltree" or not optional_elements(element):
-        return partial(arrays.required, element=convert)
+        return partial(arrays.required, element=convert, inner=inner)
     if element.oid == _TIME:
         # A java.sql.Time to the driver, which ends with milliseconds.
         whole = convert
         convert = lambda text: whole(times.milliseconds(text))  # noqa: E731
     if ends := modes.array_ends(element.oid, modifier, options):
         convert = partial(arrays.far, element=convert, ends=ends)
-    return partial(arrays.array, element=convert)
+    return partial(arrays.array, element=convert, inner=inner)
+
+
+def _is_text(kind: PgType, modifier: int, options: ValueOptions) -> bool:
+    found = rendering(kind, modifier, options)
+    return found is not None and found.convert is quote
 
 
 def _unsent_domain(base: PgType, found: Rendering, options: ValueOptions) -> str:
