@@ -18,7 +18,7 @@ from tests.benchmarks.connect import OFFSETS
 from tests.benchmarks.drain import DRAIN_S, Run, Site, cpu_s, held, make_topic, peak_rss
 from tests.benchmarks.topics import PositionWatch, check
 from tests.benchmarks.workloads import PUBLICATION, TABLE
-from tests.recorder.connect import CONNECTOR_CLASS
+from tests.recorder.connect import CONNECTOR_CLASS, NO_SCHEMAS
 from tests.support.kafka_topics import delete_topic
 from tests.support.pipelines import kafka_config, seed
 
@@ -44,7 +44,7 @@ TUNED = {
     "extended.headers.enabled": "false",
     "producer.override.buffer.memory": "134217728",
 }
-DRAINING = {"transaction.boundary": "interval", "transaction.boundary.interval.ms": "500"}
+DRAINING = {"transaction.boundary": "interval", "transaction.boundary.interval.ms": "100"}
 """Fewer and larger Kafka transactions: the fastest for a backlog."""
 STREAMING = {"transaction.boundary": "poll"}
 """Every batch is committed at once: the fastest for single rows."""
@@ -55,8 +55,7 @@ _FIXED = {
     "publication.name": PUBLICATION,
     "publication.autocreate.mode": "disabled",
     "table.include.list": f"public.{TABLE}",
-    "key.converter.schemas.enable": "false",
-    "value.converter.schemas.enable": "false",
+    **NO_SCHEMAS,
 }
 _LOOK_S = 2.0
 

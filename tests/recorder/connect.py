@@ -35,6 +35,13 @@ CONNECTOR_CLASS = "io.debezium.connector.postgresql.PostgresConnector"
 CONNECTOR = "gold"
 START_S = 120.0
 _JSON = "org.apache.kafka.connect.json.JsonConverter"
+# The classes have to be named again: without them a connector takes the worker's converters and ignores the settings.
+NO_SCHEMAS = {
+    "key.converter": _JSON,
+    "value.converter": _JSON,
+    "key.converter.schemas.enable": "false",
+    "value.converter.schemas.enable": "false",
+}
 _QUICK_START = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 

@@ -19,7 +19,7 @@ import psycopg
 from deltaforge.embedded.kafka import KafkaCluster
 from deltaforge.embedded.postgres import PostgresServer
 from deltaforge.embedded.process import wait_until
-from tests.recorder.connect import ConnectWorker
+from tests.recorder.connect import NO_SCHEMAS, ConnectWorker
 from tests.support.kafka_topics import create_topic, read_topic, topic_names
 
 if TYPE_CHECKING:
@@ -34,13 +34,6 @@ END_S = 120.0
 # Every look at the topics is a new client.
 _PAUSE_S = 0.5
 _END = b'"prefix":"recorder.end"'
-_JSON = "org.apache.kafka.connect.json.JsonConverter"
-_NO_SCHEMAS = {
-    "key.converter": _JSON,
-    "value.converter": _JSON,
-    "key.converter.schemas.enable": "false",
-    "value.converter.schemas.enable": "false",
-}
 _ALWAYS = {
     "topic.prefix": NAME,
     "database.dbname": DATABASE,
@@ -48,7 +41,7 @@ _ALWAYS = {
     "plugin.name": "pgoutput",
     "publication.name": "pub",
     "snapshot.mode": "initial",
-    **_NO_SCHEMAS,
+    **NO_SCHEMAS,
 }
 
 

@@ -80,6 +80,13 @@ def test_debezium_reads_the_slot_it_was_given_from_where_it_stands(connector: di
     assert connector["publication.autocreate.mode"] == "disabled"
 
 
+def test_debezium_leaves_schemas_out_of_every_record(connector: dict[str, str]) -> None:
+    """Guards against settings that Connect ignores because no converter is named beside them: records of many kB."""
+    for side in ("key", "value"):
+        assert connector[f"{side}.converter"].endswith("JsonConverter")
+        assert connector[f"{side}.converter.schemas.enable"] == "false"
+
+
 def test_both_producers_are_told_the_same(connector: dict[str, str]) -> None:
     """Guards against a producer that wins by its settings."""
     conf = kafka_config(seed())["client_conf"]
