@@ -20,6 +20,7 @@ _UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NULL = re.compile(r"(?<=[{,])NULL(?=[,}])")
 _SPECIAL = re.compile("NaN|Infinity")
+_INNER = re.compile(r"(?:\[[^{]*=)?\{\{")
 
 
 def no_inner(_: str) -> str:
@@ -63,8 +64,15 @@ def array(text: str, element: Callable[[str], str], inner: Callable[[str], str] 
 
 
 def required(text: str, element: Callable[[str], str], inner: Callable[[str], str] = no_inner) -> str:
-    """As `array`, of elements that Debezium's schema requires: one that is NULL makes a null of the whole array."""
-    return "null" if _NULL.search(_QUOTED.sub("", text)) else array(text, element, inner)
+    """As `array`, of elements that Debezium's schema requires: one that is null makes a null of the whole array."""
+    if _INNER.match(text):
+        return "null" if inner is no_inner else array(text, element, inner)
+    return "null" if _NULL.search(_QUOTED.sub("", text)) else array(text, element)
+
+
+def flat(text: str, element: Callable[[str], str]) -> str:
+    """As `array`, of elements of which Debezium's driver makes no arrays within arrays: null then."""
+    return "null" if _INNER.match(text) else array(text, element)
 
 
 def finite(text: str, element: Callable[[str], str]) -> str:

@@ -128,6 +128,8 @@ def array_convert(
     inner = quote if _is_text(element, modifier, options) else arrays.no_inner
     if element.name == "ltree" or not optional_elements(element):
         return partial(arrays.required, element=convert, inner=inner)
+    if element.oid == _TIMETZ:
+        return partial(arrays.flat, element=convert)
     if element.oid == _TIME:
         # A java.sql.Time to the driver, which ends with milliseconds.
         whole = convert
@@ -139,7 +141,7 @@ def array_convert(
 
 def _is_text(kind: PgType, modifier: int, options: ValueOptions) -> bool:
     found = rendering(kind, modifier, options)
-    return found is not None and found.convert is quote
+    return found is not None and found.convert in (quote, _quoted) and kind.name not in ("citext", "isbn")
 
 
 def _unsent_domain(base: PgType, found: Rendering, options: ValueOptions) -> str:
