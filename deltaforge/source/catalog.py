@@ -71,6 +71,11 @@ ORDER BY 1, 2
 
 QUOTED = "SELECT format('%%I.%%I', s, t) FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS x(s, t)"
 
+NAMED = """
+SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p')
+"""
+
 COLUMNS = """
 SELECT a.attname::text, a.attnotnull OR (t.typtype = 'd' AND t.typnotnull),
        CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END

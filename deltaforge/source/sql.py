@@ -162,9 +162,13 @@ class ControlSession:
             dict(zip((f"{schema}.{table}" for schema, table in exact), (row[0] for row in quoted), strict=True)),
         )
 
-    async def relation_facts(self, oid: int) -> relations.RelationFacts:
-        """NOT NULL, defaults and the key of a table; empty when it is gone."""
+    async def relation_facts(self, oid: int, schema: str = "", table: str = "") -> relations.RelationFacts:
+        """NOT NULL, defaults and the key of a table; when it is gone, of the one that has its name now, if any."""
         columns = await self._query(catalog.COLUMNS, {"oid": oid}, "reading a table's columns")
+        if not columns and table:
+            names = {"schema": schema, "table": table}
+            found = await self._query(catalog.NAMED, names, "reading a table's successor")
+            return await self.relation_facts(found[0][0]) if found else relations.RelationFacts()
         key = await self._query(catalog.KEY, {"oid": oid}, "reading a table's key")
         facts = {name: relations.ColumnFacts(not_null, default) for name, not_null, default in columns}
         return relations.RelationFacts(facts, tuple(key[0][0]) if key else ())

@@ -220,7 +220,7 @@ class Stream:
         announced = relations.parse_relation(message, frames.XLOG_HEADER)
         # Asked again for every announcement: a changed default announces the same columns.
         with self._ctx.waiting("postgres"):
-            facts = await self._control.relation_facts(announced.oid)
+            facts = await self._control.relation_facts(announced.oid, announced.schema, announced.table)
             settled = {oid for oid, kind in self._types.items() if not relations.has_labels(kind)}
             wanted = {type_oid for _, type_oid, _, _ in announced.columns} - settled
             if wanted:

@@ -56,6 +56,7 @@ async def test_facts_of_a_table_are_what_its_definition_says(
         facts = await control.relation_facts(oid)
         types = await control.types(type_oids.values())
         gone = await control.relation_facts(2**32 - 2)
+        successor = await control.relation_facts(2**32 - 2, "public", "t")
 
     assert facts.key == ("a", "b")
     assert {name for name, fact in facts.columns.items() if fact.not_null} == {"a", "b", "n"}
@@ -70,6 +71,7 @@ async def test_facts_of_a_table_are_what_its_definition_says(
     domain = types[type_oids["n"]]
     assert (domain.kind, domain.base, domain.base_modifier) == ("d", PgType(1700, "numeric"), (6 << 16) + 2 + 4)
     assert (gone.key, gone.columns) == ((), {})
+    assert successor == facts
 
 
 @pytest.mark.parametrize(
