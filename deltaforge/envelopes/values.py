@@ -6,8 +6,8 @@ the type rules forbid the value.
 
 Rule 1: built-in types are known by their oid, an extension's by their name, whatever schema it was created in.
 Rule 2: a domain is written as its base type; Debezium does not read its default.
-Rule 3: an array is a list of what its element type is written as, of one dimension (arrays.py). Arrays of domains and
-        of some types that have a form of their own have none.
+Rule 3: an array is a list of what its element type is written as, of one dimension (arrays.py). Arrays of domains,
+        but for those of enums, and of some types that have a form of their own have none.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def _array(element: PgType, modifier: int, options: ValueOptions) -> Rendering |
         return None
     if element.oid == _BIT:
         return _NO_BITS
-    if element.base is not None:
+    if element.base is not None and element.base.kind == "e":
+        inner = _string(element.base, options)
+    elif element.base is not None:
         inner = opaque_rendering(options) if options.unknown else None
     else:
         inner = rendering(element, modifier, options)
@@ -121,7 +123,7 @@ def array_convert(
     element: PgType, modifier: int, convert: Callable[[str], str], options: ValueOptions
 ) -> Callable[[str], str]:
     """The converter of an array whose elements `convert` writes."""
-    if element.oid in geometry.BY_OID:
+    if element.oid in geometry.BY_OID or element.oid in (_INT2VECTOR, _OIDVECTOR):
         return arrays.empty
     if element.oid == _NUMERIC:
         return partial(arrays.finite, element=convert)

@@ -109,3 +109,12 @@ def test_the_table_in_a_shared_topics_keys_is_the_topic_it_would_have_had() -> N
         part_of([wire_bytes.insert(one.oid, ["1"])], [one]), 0, Lsn(0), 1
     )
     assert out.keys == [b'{"k":1,"__dbz__physicalTableIdentifier":"t_public_Odd_Name"}']
+
+
+@pytest.mark.parametrize(("text", "expected"), [("{x,y}", '["x","y"]'), ("{x,NULL}", "null"), ("{}", "[]")])
+def test_an_array_of_a_domain_of_an_enum_is_one_of_the_enum(text: str, expected: str) -> None:
+    """Guards against a column that is left out although a live connector writes it."""
+    domain = PgType(17_002, "d", "d", base=PgType(17_001, "mood", "e"))
+    written = rendering(PgType(17_003, "_d", element=domain), -1, PLAIN)
+    assert written is not None
+    assert written.convert(text) == expected
