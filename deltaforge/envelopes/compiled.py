@@ -80,9 +80,12 @@ class CompiledEncoder(DebeziumEncoder):
         writer, positions = self._writer, self._spec.position_headers
         messages, at, told, last = run.messages, 0, 0, int(run.previous_end or previous_end)
         while True:
-            self._origin = Origin()
+            start = at
             writer.begin(*_tails(self._template.frame(now_ns)))
             at = writer.run(messages, at, last, previous_end, self._message_lsn, positions, to)
+            if at > start:
+                # Of the transaction before, which a logical message behind it has too.
+                self._origin = Origin()
             encoded.events += writer.events
             encoded.nbytes += writer.nbytes
             if at == len(messages):

@@ -151,8 +151,8 @@ class DebeziumEncoder:
         found = self._messages.wanted(message.message)
         if found is None:
             return Encoded([], [], [], [], 0, 0)
-        # Its clock is that of the last transaction before it, as Debezium's.
-        frame = Frame(self._spec, None, self._commit_us or now_ns // 1000, message.lsn, now_ns, Origin())
+        # Its clock and origin are those of the last transaction before it, as Debezium's.
+        frame = Frame(self._spec, None, self._commit_us or now_ns // 1000, message.lsn, now_ns, self._origin)
         record = self._messages.record(found, frame)
         headers = _positions(message.lsn, -1, 1) if self._spec.position_headers else None
         return Encoded([record.topic], [record.key], [record.value], headers or [None], record.nbytes, 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_FIRST_SIZE = 16
+FIRST_SIZE = 16
 
 
 def java_hash(text: str) -> int:
@@ -23,12 +23,21 @@ def java_hash(text: str) -> int:
     return found
 
 
-def hash_map_order(keys: Iterable[str]) -> list[str]:
-    """`keys`, put into a new HashMap in the given order, in the order it iterates. Repeated keys count once."""
-    distinct = list(dict.fromkeys(keys))
-    size = _FIRST_SIZE
-    while len(distinct) * 4 > size * 3:
+def hash_map_size(count: int, size: int = FIRST_SIZE) -> int:
+    """The buckets of a HashMap of `size` buckets after `count` keys were put into it. They never become fewer."""
+    while count * 4 > size * 3:
         size *= 2
+    return size
+
+
+def hash_map_order(keys: Iterable[str], size: int = FIRST_SIZE) -> list[str]:
+    """`keys`, put into an empty HashMap in the given order, in the order it iterates. Repeated keys count once.
+
+    Args:
+      size: its buckets; what was cleared keeps those it had.
+    """
+    distinct = list(dict.fromkeys(keys))
+    size = hash_map_size(len(distinct), size)
     return sorted(distinct, key=lambda key: _bucket(java_hash(key), size))
 
 
