@@ -64,6 +64,8 @@ def encoder_spec(
         heartbeat_ms=options.heartbeat_ms,
         context_headers=_context(prefix) if options.context_headers else (),
         cloudevents_type_prefix=envelope.type_prefix or "",
+        # It belongs to the binding to Kafka; in a file it would only make every line longer.
+        content_type_header=topic is not None,
     )
     return spec if key_uniqueness else replace(spec, add_table_identifier=False)
 

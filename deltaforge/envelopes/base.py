@@ -96,7 +96,9 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     context_headers: tuple[tuple[str, bytes], ...] = ()
     """Headers of every record (extended.headers.enabled)."""
     cloudevents_type_prefix: str = ""
-    """Not empty: each value stands as `data` in a CloudEvents 1.0 envelope whose type begins so."""
+    """Not empty: each change is a CloudEvent 1.0 whose type begins so."""
+    content_type_header: bool = True
+    """CloudEvents have the header by which Kafka's protocol binding knows them."""
 
 
 def spec_for(
@@ -182,4 +184,8 @@ def make_encoder(spec: EncoderSpec) -> Encoder:
 
         if compilable(spec):
             return CompiledEncoder(spec)
+    if spec.cloudevents_type_prefix:
+        from deltaforge.envelopes.cloudevents import CloudEventsEncoder
+
+        return CloudEventsEncoder(spec)
     return DebeziumEncoder(spec)

@@ -117,7 +117,7 @@ def _deleted(
 def _event(
     key: str | None, before: str, after: str, op: str, headers: Headers | None, plan: Plan, frame: Frame, lsn: int
 ) -> Record:
-    head = f'{plan.value_start}{before},"after":{after}{frame.head}'
+    head = f'{frame.ahead(plan, op)}{plan.value_start}{before},"after":{after}{frame.head}'
     value = f"{head}{lsn}{frame.middle(plan)}{lsn}{frame.closing(plan, lsn, op)}"
     full_key = None if key is None else f"{plan.key_start}{key}{plan.key_end}".encode("latin-1")
     return Record(plan.topic, full_key, value.encode("latin-1"), headers)

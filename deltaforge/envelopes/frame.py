@@ -90,6 +90,10 @@ class Frame:
         """What follows the second LSN."""
         return f'{self._source_end},"transaction":{transaction},"op":"{op}"{self._time}'
 
+    def ahead(self, plan: Plan, op: str) -> str:
+        """What stands in front of the value of exactly one row."""
+        return ""
+
     def closing(self, plan: Plan, lsn: int, op: str) -> str:
         """What follows the second LSN of exactly one row, which is counted."""
         if self._tally is None or self._xid is None:
