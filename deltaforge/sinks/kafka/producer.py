@@ -9,6 +9,7 @@ Rule 3: good rows cause no callback (delivery.report.only.error); what is delive
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 import operator
 from typing import TYPE_CHECKING, Any
@@ -151,6 +152,15 @@ class KafkaProducer:
         """Rule 2, also for whoever only asks `check`: the poll loop hears nothing of what a call was told."""
         self.failure = self.failure or cause
         return Doubt(cause)
+
+    async def reach(self, topic: str) -> None:
+        """Let the client find its brokers, for at most a second. Raises Doubt when it was closed.
+
+        A request that finds no broker connected is tried again by a timer of half a second; `init` would often wait
+        for that. What goes wrong here, goes wrong there again.
+        """
+        with contextlib.suppress(KafkaException):
+            await self._call(lambda p: p.list_topics(topic, timeout=_SLICE_S))
 
     async def serve(self) -> None:
         """Poll until closed. Cancellation: leaves after the running poll of at most 0.1 s."""

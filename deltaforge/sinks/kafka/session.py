@@ -63,6 +63,7 @@ class Session:
         await self._start(self._ledger)
         if self._data is not self._ledger:
             await self._start(self._data)
+        await self._ledger.reach(self._w.checkpoint.name)
         await self._ledger.init()
         await failpoint_async("kafka.after_init")
 
@@ -149,6 +150,7 @@ class Session:
         await old.close()
         await failpoint_async("kafka.during_rebuild")
         await self._start(self._ledger)
+        await self._ledger.reach(self._w.checkpoint.name)
         await self._ledger.init()
         self._answered += 1
         await failpoint_async("kafka.after_rebuild")
