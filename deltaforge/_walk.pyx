@@ -113,7 +113,7 @@ def plain_rows(list messages not None, Py_ssize_t at):
 
 def survey(list messages not None):
     """What deltaforge.source.frames.survey finds, as a plain tuple; None when a frame is not as it should be."""
-    cdef Py_ssize_t count = PyList_GET_SIZE(messages), size = 0, index
+    cdef Py_ssize_t count = PyList_GET_SIZE(messages), size = 0, index, keepalives = 0
     cdef const uint8_t* m = NULL
     cdef uint64_t received = 0, committed = 0
     cdef object clock = 0
@@ -130,12 +130,13 @@ def survey(list messages not None):
                 committed = u64(m + HEADER + 10)
         elif size == 18 and m[0] == b"k":
             reply = reply or m[17] != 0
+            keepalives += 1
         else:
             return None
     if count:
         received = max(u64(m + 1), committed)
         clock = since_1970(<int64_t>u64(m + (17 if m[0] == b"w" else 9)))
-    return tuple(relations), reply, received, committed, clock
+    return tuple(relations), reply, received, committed, clock, keepalives
 
 
 cdef uint32_t murmur2(const uint8_t* key, Py_ssize_t size) noexcept nogil:

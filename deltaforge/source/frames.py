@@ -40,6 +40,8 @@ class Survey(msgspec.Struct, frozen=True):
     """End LSN of the last COMMIT in it; 0 when there is none."""
     clock_us: int
     """Server clock of the last message, microseconds since 1970; 0 when the chunk is empty."""
+    keepalives: int
+    """How many of the messages are keepalives."""
 
 
 def survey(messages: list[bytes]) -> Survey:
@@ -50,8 +52,8 @@ def survey(messages: list[bytes]) -> Survey:
     """
     found = None if _twin is None else _twin.survey(messages)
     if found is not None:
-        indexes, reply, received, committed, clock = found
-        return Survey(indexes, reply, Lsn(received), Lsn(committed), clock)
+        indexes, reply, received, committed, clock, keepalives = found
+        return Survey(indexes, reply, Lsn(received), Lsn(committed), clock, keepalives)
     return survey_slowly(messages)
 
 
@@ -59,7 +61,7 @@ def survey_slowly(messages: list[bytes]) -> Survey:
     """`survey` in Python: it also says what is wrong."""
     relations: list[int] = []
     reply = False
-    received = committed = clock = 0
+    received = committed = clock = keepalives = 0
     message = b""
     try:
         for index, message in enumerate(messages):
@@ -71,6 +73,7 @@ def survey_slowly(messages: list[bytes]) -> Survey:
                     committed = _U64.unpack_from(message, _COMMIT_END)[0]
             elif message[0] == _KEEPALIVE and len(message) == KEEPALIVE_SIZE:
                 reply = reply or message[17] != 0
+                keepalives += 1
             else:
                 raise ProtocolViolation(f"unknown replication frame {message[:1]!r} of {len(message)} bytes")
         if message:
@@ -80,7 +83,21 @@ def survey_slowly(messages: list[bytes]) -> Survey:
             clock = _CLOCK.unpack_from(message, 17 if message[0] == _XLOG else 9)[0] + POSTGRES_EPOCH_US
     except (IndexError, struct.error):
         raise ProtocolViolation(f"replication frame {message[:1]!r} of {len(message)} bytes is too short") from None
-    return Survey(tuple(relations), reply, Lsn(received), Lsn(committed), clock)
+    return Survey(tuple(relations), reply, Lsn(received), Lsn(committed), clock, keepalives)
+
+
+def idle(messages: list[bytes]) -> bool:
+    """Is there nothing but keepalives?"""
+    return all(message[0] == _KEEPALIVE for message in messages)
+
+
+def telling(messages: list[bytes]) -> list[bytes]:
+    """`messages` without the keepalives that something follows: what comes later reaches further.
+
+    A server whose commits come one by one sends a keepalive after each; without them whole transactions stand side by
+    side.
+    """
+    return [message for message in messages[:-1] if message[0] != _KEEPALIVE] + messages[-1:]
 
 
 def status_update(written: Lsn, flushed: Lsn, now_us: int, *, reply: bool = False) -> bytes:

@@ -44,6 +44,10 @@ STATUS_GAP_S = 0.05
 OPTIONAL_GATE_S = 10.0
 """How long a sink that the commit policy can do without may hold the gate."""
 WATCH_S = 2.0
+PACE_S = 0.002
+"""At least so long lies between two chunks when the first one was small: what a chunk costs is not its rows."""
+SMALL_BYTES = 32 * 1024
+IDLE_S = 0.05
 FAREWELL_S = 1.0
 
 
@@ -126,6 +130,7 @@ class Stream:
         self._wake = trio.Event()
         self._heard_at = trio.current_time()
         self._listening = False
+        self._next_at = 0.0
         self._types: dict[int, PgType] = {}
         self._error: DeltaforgeError | None = None
         self._all = trio.CancelScope()
@@ -170,7 +175,12 @@ class Stream:
         while True:
             self._ctx.beat()
             await failpoint_async("reader.loop")
-            await self._forward(await self._next_chunk())
+            messages = await self._next_chunk()
+            if frames.idle(messages):
+                # How far an idle stream has come is of no hurry, and soon told better by what follows.
+                with trio.move_on_after(IDLE_S):
+                    messages += await self._next_chunk()
+            await self._forward(messages)
 
     async def _wait_for_gates(self) -> None:
         ready = self._has_passed
@@ -185,6 +195,8 @@ class Stream:
         return epoch >= self._number
 
     async def _next_chunk(self) -> list[bytes]:
+        if trio.current_time() < self._next_at:
+            await trio.sleep_until(self._next_at)
         self._listening = True
         try:
             with self._ctx.waiting("postgres"):
@@ -199,11 +211,15 @@ class Stream:
             self._wake.set()
         attached = tuple([await self._relation(messages[index]) for index in survey.relations])
         nbytes = sum(map(len, messages))
+        self._count(survey, len(messages), nbytes)
+        if survey.keepalives:
+            messages = frames.telling(messages)
+            nbytes = sum(map(len, messages))
         start, end = self._position, self._position + len(messages)
         chunk = WalChunk(self._number, start, end, messages, attached, nbytes)
-        self._count(survey, len(messages), nbytes)
         await self._wires.budget.acquire(nbytes * self._wires.weight, self._number)
         await self._wires.outbox.send(chunk)
+        self._next_at = trio.current_time() + PACE_S if nbytes < SMALL_BYTES else 0.0
         self._position = end
         self._sent_end = survey.committed or self._sent_end
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = (RECVLOGICAL, AT_LEAST_ONCE, EXACTLY_ONCE)
 WARM_UP_ROWS = 200_000
+_WARM_UP_TRANSACTIONS = 2000
 # Nothing happens in the background while the clock runs.
 _POSTGRES = {
     "max_wal_size": "64GB",
@@ -143,6 +144,8 @@ def _drain(site: Site, program: str, backlog: Backlog, number: int, rows: int) -
 
 def _latencies(site: Site, seconds: int) -> dict[str, latency.Latency]:
     found = {}
+    _say("latency: warming up the broker")
+    latency.warm_up(site, _WARM_UP_TRANSACTIONS)
     for program in (EXACTLY_ONCE, AT_LEAST_ONCE, *((DEBEZIUM,) if site.connect is not None else ())):
         _say(f"latency: {latency.RATE} transactions a second for {seconds} s, {program}")
         found[program] = latency.measure(site, program, next(_numbers), seconds)

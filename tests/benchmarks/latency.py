@@ -14,7 +14,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.benchmarks.backlog import Backlog
 from tests.benchmarks.drain import EXACTLY_ONCE, PARTITIONS, Site, held, make_topic, pipeline
@@ -58,6 +58,19 @@ def measure(site: Site, program: str, number: int, seconds: int) -> Latency:
             result = _deltaforge(site, backlog, name, seconds, exactly=program == EXACTLY_ONCE, adopt=position)
         backlog.drop_slot(name)
     return result
+
+
+def warm_up(site: Site, transactions: int) -> None:
+    """Let the broker's JVM compile what a Kafka transaction needs: it interprets the first thousand."""
+    make_topic(site, "warm_up")
+    producer = Producer({"bootstrap.servers": site.bootstrap, "transactional.id": "warm_up"})
+    producer.init_transactions(_STALLED_S)
+    for number in range(transactions):
+        producer.begin_transaction()
+        for partition in range(PARTITIONS):
+            producer.produce("warm_up", b"value", b"%d" % number, partition)
+        producer.commit_transaction(_STALLED_S)
+    delete_topic(site.bootstrap, "warm_up")
 
 
 def _deltaforge(site: Site, backlog: Backlog, name: str, seconds: int, *, exactly: bool, adopt: str) -> Latency:

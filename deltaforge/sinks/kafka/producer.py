@@ -12,6 +12,7 @@ import collections
 import contextlib
 import math
 import operator
+import time
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _SLICE_S = 1.0
 _POLL_S = 0.1
 _ABORT_S = 2.0
+_FLUSH_S, _LOOK_S = 0.2, 0.001
 _LOST = frozenset({"FAIL", "REQTMOUT", "TIMEOUT"})
 """Facilities of librdkafka's log lines that say: a connection closed, or a request timed out."""
 _LONG_COMMIT_S = 5.0
@@ -59,6 +61,13 @@ class _Lines:
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         return True
+
+
+def _flush(producer: Producer) -> None:
+    """Flush for a while. One long call would notice the last delivery up to 10 ms late, as none makes a callback."""
+    until = time.monotonic() + _FLUSH_S
+    while producer.flush(_LOOK_S) and time.monotonic() < until:
+        pass
 
 
 def _taken(partitions: Sequence[int], chosen: Iterator[int]) -> int:
@@ -246,7 +255,7 @@ class KafkaProducer:
             if trio.current_time() > deadline:
                 raise Doubt(self.last_error or TransientError("Kafka did not take the records in send_timeout_secs"))
             try:
-                await self._call(lambda p: p.flush(0.2))
+                await self._call(_flush)
             except KafkaException as error:
                 raise self._doubt(error, "flush records to Kafka") from None
         self.check()

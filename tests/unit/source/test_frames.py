@@ -35,6 +35,19 @@ def test_survey_names_relations_replies_and_the_last_commit() -> None:
     assert survey.received == 0x44
 
 
+def test_only_keepalives_that_something_follows_are_left_out() -> None:
+    """Guards the position an idle stream shows, and the rows between keepalives."""
+    first, second = build.keepalive(0x10), build.keepalive(0x20)
+    row = build.insert(7, ["k"], 0x18)
+    assert frames.survey([first, row, second]).keepalives == 2
+    assert frames.telling([first, row, second]) == [row, second]
+    assert frames.telling([first, second]) == [second]
+    assert frames.telling([first, second, row]) == [row]
+    assert frames.telling([row]) == [row]
+    assert frames.idle([first, second])
+    assert not frames.idle([first, row, second])
+
+
 def test_survey_reads_both_clocks() -> None:
     """A lag in seconds that is off by thirty years, or by a field."""
     data = build.xlog(b"I", clock_us=5_000_000)
