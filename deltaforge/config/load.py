@@ -158,6 +158,10 @@ def _findings(sections: Mapping[str, dict[str, Any]], marks: Mapping[str, Mark])
     for where, config in sinks.items():
         envelope, options = (sections.get(f"{where}.envelope{below}", {}) for below in ("", ".options"))
         yield from (_below(f"{where}.envelope", finding) for finding in envelope_findings(envelope, options))
+        kind = sections[where.removesuffix(".config")].get("type")
+        if kind != "kafka" and options.get("heartbeat.interval.ms"):
+            place = f"{where}.envelope.options.heartbeat.interval.ms"
+            yield Finding(place, "only a Kafka sink sends heartbeats", "remove it here")
         topic = config.get("topic")
         if isinstance(topic, TopicTemplate) and "tenant_id" in topic.fields and not tenant:
             yield Finding(f"{where}.topic", "uses ${tenant_id}, but metadata.tenant is not set", "set metadata.tenant")

@@ -146,3 +146,13 @@ def test_a_pasted_configuration_has_one_answer_for_each_key(problems: Problems, 
         assert problem.startswith(f"{line}: spec.sinks[0].config.envelope.options.{name}: ")
         assert answer in problem
         assert "canary" not in problem
+
+
+def test_heartbeats_that_a_sink_cannot_send_are_refused(problems: Problems, minimal: str) -> None:
+    """Guards against an option that is taken and does nothing."""
+    asked = 'envelope: {type: debezium, options: {heartbeat.interval.ms: "1000"}}'
+    text = minimal.replace(
+        "  batch:\n", f"    - type: stdout\n      config:\n        id: out\n        {asked}\n  batch:\n"
+    )
+    (found,) = problems(text)
+    assert "sinks[1].config.envelope.options.heartbeat.interval.ms: only a Kafka sink sends heartbeats" in found
