@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deltaforge.checkpoint.record import decode
+from deltaforge.model import Lsn
 from tests.support.kafka_topics import create_topic, read_topic
 from tests.support.pipelines import kafka_config, local, write
 from tests.support.process import Deltaforge
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tests.support.databases import Database
 
 WAIT_S = 90.0
+CONFIRMED = "select confirmed_flush_lsn::text from pg_replication_slots"
 
 
 @pytest.mark.slow
@@ -42,16 +45,17 @@ def test_an_outage_of_an_optional_kafka_holds_up_nobody_and_leaves_no_gap(
         product.wait_ready()
         _insert(database, 1)
         _wait(lambda: _lines(out) == 1 and len(read_topic(kafka.bootstrap(), topic)) == 1, product)
+        # AND Kafka's own position has caught up: the slot may have moved on while Kafka was still writing the row
+        _wait(lambda: _recorded(kafka.bootstrap()) >= Lsn.parse(database.value(CONFIRMED)), product)
         # WHEN Kafka dies, and a new stream begins while it is away
         kafka.kill_node(1)
         database.execute("select pg_terminate_backend(pid) from pg_stat_replication")
         _insert(database, 2)
         # THEN the file gets its row, and PostgreSQL may forget it
         _wait(lambda: _lines(out) == 2, product)
-        confirmed = "select confirmed_flush_lsn::text from pg_replication_slots"
-        before = database.value(confirmed)
+        before = database.value(CONFIRMED)
         _insert(database, 3)
-        _wait(lambda: _lines(out) == 3 and database.value(confirmed) != before, product)
+        _wait(lambda: _lines(out) == 3 and database.value(CONFIRMED) != before, product)
         # AND once Kafka is back, it gets what waited for it
         kafka.start_node(1)
         _wait(lambda: len(read_topic(kafka.bootstrap(), topic)) == 3, product)
@@ -61,6 +65,12 @@ def test_an_outage_of_an_optional_kafka_holds_up_nobody_and_leaves_no_gap(
 
 def _insert(database: Database, number: int) -> None:
     database.execute("insert into orders values (%s)", (number,))
+
+
+def _recorded(bootstrap: str) -> Lsn:
+    """How far the newest checkpoint record lets PostgreSQL forget."""
+    newest = read_topic(bootstrap, "_deltaforge.optional.orders-kafka")[-1]
+    return decode(newest.key, newest.value or b"").progress.flush_lsn
 
 
 def _lines(file: Path) -> int:
