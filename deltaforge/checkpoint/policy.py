@@ -18,6 +18,9 @@ from deltaforge.model import Confirm, Lsn, Receipt
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_IDLE_BYTES = 16 * 1024 * 1024
+"""So much WAL without events may be kept for a sink, which may be away for good."""
+
 
 def combine(
     mode: str, quorum: int | None, receipts: Mapping[str, Receipt | None], required: Mapping[str, bool], epoch: int
@@ -44,10 +47,6 @@ def combine(
         return None
     lsn = sorted(counted, reverse=True)[wanted - 1]
     return Confirm(epoch, lsn) if lsn else None
-
-
-_IDLE_BYTES = 16 * 1024 * 1024
-"""So much WAL without events may be kept for a sink, which may be away for good."""
 
 
 def without_idle_gap(confirm: Confirm, receipts: Mapping[str, Receipt | None]) -> Confirm:

@@ -44,6 +44,7 @@ _TABLES = "belongs into spec.source.config.tables"
 _JSON = "leave it out; the sink's encoding is json"
 _BOTH = "write key.converter.schemas.enable and value.converter.schemas.enable"
 _KAFKA = "belongs into the Kafka sink's client_conf"
+_CONFIRMS = "leave it out; deltaforge confirms by itself"
 _PROCESS = "leave it out; it is about a connector's own process"
 _UNSUPPORTED = """
 binary.format.mode column.mask.* column.propagate.source.type column.truncate.* converters custom.metric.tags
@@ -70,8 +71,7 @@ REFUSED = Refusals(
         "publication.name": "belongs into spec.source.config.publication",
         "publication.*": "leave it out; the publication of spec.source.config.publication is made with SQL",
         "publish.via.partition.root": "leave it out; it is an option of the publication, which is made with SQL",
-        "lsn.flush.*": "leave it out; deltaforge confirms by itself",
-        "flush.lsn.source": "leave it out; deltaforge confirms by itself",
+        **dict.fromkeys(("lsn.flush.*", "flush.lsn.source", "status.update.interval.ms"), _CONFIRMS),
         "plugin.name": "leave it out; spec.source reads pgoutput",
         **dict.fromkeys(("table.include.list", "schema.include.list", "table.whitelist", "schema.whitelist"), _TABLES),
         **dict.fromkeys(("table.*", "schema.exclude.list", "schema.blacklist"), f"{_TABLES}, which lists what is read"),
@@ -87,7 +87,6 @@ REFUSED = Refusals(
         "transaction.boundary*": "belongs into the Kafka sink's exactly_once and spec.batch",
         **dict.fromkeys(("max.batch.size", "max.queue.size*", "poll.interval.ms"), _BATCH),
         "errors.*": "leave it out; deltaforge waits for its servers without end",
-        "status.update.interval.ms": "leave it out; deltaforge confirms by itself",
         "schemas.enable": _BOTH,
         **dict.fromkeys(("key.converter", "value.converter"), _JSON),
         "key.converter.*": "not supported",

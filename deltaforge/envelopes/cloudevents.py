@@ -52,9 +52,8 @@ class CloudEventsEncoder(DebeziumEncoder):
         # The configuration refuses these: they would be records that are no events, and text in the midst of one.
         super().__init__(replace(spec, message_topic="", transaction_topic="", value_schemas=False))
 
-    def _work(self, part: TransactionPart, previous_end: Lsn, now_ns: int, positions: bool = False) -> Work:
-        plain = super()._work(part, previous_end, now_ns, positions)
-        return CloudWork(self._spec, part, plain.previous_end, now_ns, plain.positions_wanted, None)
+    def _empty(self, part: TransactionPart, previous_end: Lsn, now_ns: int, positions: bool) -> Work:
+        return CloudWork(self._spec, part, previous_end, now_ns, positions, None)
 
 
 class CloudFrame(Frame):

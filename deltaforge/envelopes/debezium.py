@@ -136,7 +136,10 @@ class DebeziumEncoder:
         wanted = positions or self._spec.position_headers
         # To Debezium a message outside of transactions ends one.
         previous_end = Lsn(max(previous_end, self._message_lsn))
-        return Work(self._spec, part, previous_end, now_ns, wanted, self._tally)
+        return self._empty(part, previous_end, now_ns, wanted)
+
+    def _empty(self, part: TransactionPart, previous_end: Lsn, now_ns: int, positions: bool) -> Work:
+        return Work(self._spec, part, previous_end, now_ns, positions, self._tally)
 
     def encode_run(self, run: TransactionRun, previous_end: Lsn, now_ns: int) -> Encoded:
         """The records of all transactions of `run`."""

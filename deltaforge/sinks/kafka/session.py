@@ -40,6 +40,12 @@ class Session:
         await producer.open()
         self._nursery.start_soon(producer.serve)
 
+    async def _fence(self) -> None:
+        """Start the transactional producer as the only one of its id."""
+        await self._start(self._ledger)
+        await self._ledger.reach(self._w.checkpoint.name)
+        await self._ledger.init()
+
     @property
     def trouble(self) -> str:
         """What the clients last complained about, '' when nothing."""
@@ -60,11 +66,9 @@ class Session:
     async def init(self) -> None:
         """Fence older producers and settle their transactions. Waits for Kafka for ever. Raises Doubt."""
         await failpoint_async("kafka.before_init")
-        await self._start(self._ledger)
         if self._data is not self._ledger:
             await self._start(self._data)
-        await self._ledger.reach(self._w.checkpoint.name)
-        await self._ledger.init()
+        await self._fence()
         await failpoint_async("kafka.after_init")
 
     def begin(self) -> None:
@@ -149,9 +153,7 @@ class Session:
             self._data = self._ledger
         await old.close()
         await failpoint_async("kafka.during_rebuild")
-        await self._start(self._ledger)
-        await self._ledger.reach(self._w.checkpoint.name)
-        await self._ledger.init()
+        await self._fence()
         self._answered += 1
         await failpoint_async("kafka.after_rebuild")
         await check_lease(self._w.slot, self._lease)
