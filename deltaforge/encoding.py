@@ -27,6 +27,7 @@ def encoder_spec(
     metadata: Metadata,
     *,
     topic: str | None,
+    key: str = "",
     database: str,
     key_uniqueness: bool = True,
     position_headers: bool = False,
@@ -35,6 +36,7 @@ def encoder_spec(
 
     Args:
       topic: template of the topic; None = as Debezium names it, a topic for each table.
+      key: template of the key; '' = Debezium's key.
       key_uniqueness: keys in shared topics carry the table.
     """
     options = envelope.options
@@ -46,6 +48,7 @@ def encoder_spec(
         topic_prefix=prefix,
         database=database,
         tenant=metadata.tenant,
+        key=key,
         skipped_operations=options.skipped,
         tombstones=options.tombstones,
         position_headers=position_headers,

@@ -16,7 +16,7 @@ from deltaforge.config.schema import FileSinkConfig, KafkaSinkConfig, MemorySink
 from deltaforge.encoding import encoder_spec, occasional_topics, topics_beside
 from deltaforge.envelopes.base import make_encoder
 from deltaforge.envelopes.heartbeat import heartbeat_of
-from deltaforge.envelopes.topics import topic_name
+from deltaforge.envelopes.topics import topic_name, varies_by_row
 from deltaforge.logs import get_logger
 from deltaforge.model import Batch, Confirm, Lease, Lsn, Receipt, Segment, WalChunk
 from deltaforge.monitor import Monitor, Sample
@@ -233,6 +233,7 @@ class Graph:
             unit.config.envelope,
             self.config.metadata,
             topic=str(unit.config.topic) if isinstance(unit.config, KafkaSinkConfig) else None,
+            key=str(getattr(unit.config, "key", None) or ""),
             database=self.config.spec.source.config.dsn.dbname,
             key_uniqueness=getattr(unit.config, "key_uniqueness", True),
             position_headers=getattr(unit.config, "position_headers", False),
@@ -297,7 +298,9 @@ class Graph:
     def _topics_of(self, spec: EncoderSpec, tables: Sequence[str]) -> tuple[str, ...]:
         """The topics that must be there, those of the tables first."""
         split_names = (table.partition(".") for table in tables)
-        of_tables = (topic_name(spec, schema, table) for schema, _, table in split_names)
+        # Topics that depend on the row are known when the row comes.
+        names = () if varies_by_row(spec.topic) else split_names
+        of_tables = (topic_name(spec, schema, table) for schema, _, table in names)
         return tuple(dict.fromkeys([*of_tables, *topics_beside(spec)]))
 
     async def _topics(self, spec: EncoderSpec) -> tuple[str, ...]:

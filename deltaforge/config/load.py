@@ -16,7 +16,7 @@ import msgspec
 from deltaforge.config.debezium import envelope_findings
 from deltaforge.config.problems import ConfigProblems, Finding, Mark, Problem
 from deltaforge.config.schema import KafkaSinkConfig, Pipeline
-from deltaforge.config.templates import TopicTemplate
+from deltaforge.config.templates import KeyTemplate, Template, TopicTemplate
 from deltaforge.config.walk import Walker
 from deltaforge.config.yamltext import MAX_BYTES, MAX_PROBLEMS, Node, read
 from deltaforge.errors import ConfigError
@@ -30,6 +30,7 @@ because what librdkafka accepts is known to the Kafka sink only. The second argu
 
 _PIPELINE: Final = msgspec.inspect.type_info(Pipeline)
 _SINK: Final = re.compile(r"spec\.sinks\[[0-9]+\]\Z")
+_OF_DEBEZIUM_KEYS: Final = ("message.key.columns", "key.converter.schemas.enable")
 _STAND_INS: Final = {"id": "unnamed", "brokers": "unknown", "topic": TopicTemplate.parse("unknown")}
 
 
@@ -121,7 +122,7 @@ def _checked_tree(walker: Walker, node: Node, env: Mapping[str, str], sink_check
 
 
 def _keep(cls: type, value: object) -> object:
-    """The walk has parsed Dsn, TopicTemplate and ClientProperties already."""
+    """The walk has parsed Dsn, templates and ClientProperties already."""
     if not isinstance(value, cls):
         raise TypeError(f"expected {cls.__name__}")
     return value
@@ -162,9 +163,21 @@ def _findings(sections: Mapping[str, dict[str, Any]], marks: Mapping[str, Mark])
         if kind != "kafka" and options.get("heartbeat.interval.ms"):
             place = f"{where}.envelope.options.heartbeat.interval.ms"
             yield Finding(place, "only a Kafka sink sends heartbeats", "remove it here")
-        topic = config.get("topic")
-        if isinstance(topic, TopicTemplate) and "tenant_id" in topic.fields and not tenant:
-            yield Finding(f"{where}.topic", "uses ${tenant_id}, but metadata.tenant is not set", "set metadata.tenant")
+        yield from _template_findings(where, config, options, tenant)
+
+
+def _template_findings(
+    where: str, config: Mapping[str, Any], options: Mapping[str, Any], tenant: object
+) -> Iterable[Finding]:
+    for name in ("topic", "key"):
+        template = config.get(name)
+        if isinstance(template, Template) and "tenant_id" in template.fields and not tenant:
+            yield Finding(f"{where}.{name}", "uses ${tenant_id}, but metadata.tenant is not set", "set metadata.tenant")
+    if not isinstance(config.get("key"), KeyTemplate):
+        return
+    others = [f"envelope.options.{name}" for name in _OF_DEBEZIUM_KEYS if options.get(name)]
+    for other in [*others, *(["key_uniqueness"] if "key_uniqueness" in config else [])]:
+        yield Finding(f"{where}.{other}", "has no effect beside key, which replaces the whole key", "remove one", ())
 
 
 def _sink_paths(sections: Mapping[str, dict[str, Any]]) -> list[str]:

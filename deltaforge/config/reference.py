@@ -15,12 +15,17 @@ from deltaforge.config.debezium import Refusals
 from deltaforge.config.dsn import ALLOWED, REFUSED, Dsn
 from deltaforge.config.properties import ClientProperties
 from deltaforge.config.schema import Pipeline
-from deltaforge.config.templates import TOPIC_FIELDS, TopicTemplate
+from deltaforge.config.templates import KeyTemplate, TopicTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_CUSTOM: Final = {Dsn: "PostgreSQL address", ClientProperties: "`librdkafka.property: value`", TopicTemplate: "topic"}
+_CUSTOM: Final = {
+    Dsn: "PostgreSQL address",
+    ClientProperties: "`librdkafka.property: value`",
+    TopicTemplate: "topic",
+    KeyTemplate: "template",
+}
 
 _INTRODUCTION: Final = """\
 # Configuration
@@ -38,9 +43,23 @@ file with problems does not disturb the others. Complete files are in `examples/
 - `${NAME}` is an environment variable, `${NAME:-default}` one with a default for when it is unset or empty. They are
   put in after the file has been read, in values only, once: what a variable contains is never expanded or read as YAML.
   An unset variable without a default is a problem.
-- Lower-case names in `${...}` are templates. They are possible in `topic` only.
+- Lower-case names in `${...}` are templates. They are possible in `topic` and `key` only.
 - A field without a value (`batch:` with nothing below) has its default.
 - Passwords and keys are never printed, in no message, log or status. Give them through environment variables.
+"""
+
+_TEMPLATES: Final = """\
+`topic` and `key` of a Kafka sink may hold
+
+| field | stands for |
+|---|---|
+| `${source.schema}`, `${source.table}`, `${source.db}` | schema and name of the table; the database |
+| `${tenant_id}` | `metadata.tenant` |
+| `${op}` | the operation: `c`, `u`, `d` or `t` |
+| `${after.COLUMN}`, `${before.COLUMN}` | a value of the row, as the record has it; text without its quotes |
+
+In a topic, characters that Kafka does not allow become `_`. How the last two lines behave, and what they cost, is in
+[Kafka sink](sinks/kafka.md#topics-and-keys-by-row).
 """
 
 _CLIENT_CONF: Final = """\
@@ -70,7 +89,7 @@ def page() -> str:
         parts.append("\n".join(_section(heading, kind)))
     parts.append(_CLIENT_CONF)
     parts.append("\n".join(_postgres_address()))
-    parts.append("\n".join(_topics()))
+    parts.append("\n".join(_templates()))
     return "\n".join(parts)
 
 
@@ -202,11 +221,10 @@ def _postgres_address() -> Iterator[str]:
     yield ""
 
 
-def _topics() -> Iterator[str]:
-    yield "## Topic templates"
+def _templates() -> Iterator[str]:
+    yield "## Templates"
     yield ""
-    yield f"`topic` may hold {_or(f'${{{name}}}' for name in TOPIC_FIELDS)}. Characters of a"
-    yield "schema's or table's name that Kafka does not allow in topics become `_`."
+    yield from _TEMPLATES.splitlines()
     yield ""
 
 

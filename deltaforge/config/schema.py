@@ -15,7 +15,7 @@ from deltaforge.config.debezium import DebeziumOptions
 from deltaforge.config.dsn import Dsn  # noqa: TC001 - as above
 from deltaforge.config.properties import ClientProperties
 from deltaforge.config.section import NOT_YET, Section, doc
-from deltaforge.config.templates import TopicTemplate  # noqa: TC001 - as above
+from deltaforge.config.templates import KeyTemplate, TopicTemplate  # noqa: TC001 - as above
 
 MIB = 1024 * 1024
 
@@ -134,7 +134,6 @@ class KafkaSinkConfig(Section, frozen=True):
     """Records into Kafka."""
 
     later: ClassVar[Mapping[str, str]] = {
-        "key": "key templates are not available yet; keys are the table's primary key, as in Debezium",
         "headers": NOT_YET,
         "filter": NOT_YET,
         "schema_registry": NOT_YET,
@@ -149,9 +148,11 @@ class KafkaSinkConfig(Section, frozen=True):
             say="host:port, several with commas",
         ),
     ]
-    topic: Annotated[
-        TopicTemplate, doc("Topic; may hold `${source.schema}`, `${source.table}`, `${source.db}`, `${tenant_id}`.")
-    ]
+    topic: Annotated[TopicTemplate, doc("Topic, a name or a [template](#templates).")]
+    key: Annotated[
+        KeyTemplate | None,
+        doc("[Template](#templates) of the keys, which are its plain text. Without it they are Debezium's."),
+    ] = None
     envelope: SinkEnvelope = Envelope()
     encoding: Encoding = "json"
     required: Required = True

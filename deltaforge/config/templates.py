@@ -1,4 +1,4 @@
-"""`${...}` in strings: capitals are environment variables, lower case is a template of `topic`.
+"""`${...}` in strings: capitals are environment variables, lower case is a template of `topic` or `key`.
 
 `split` is the one scanner for both. One pass: what a variable or a table name contributes is never looked at again.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,10 @@ _ENV = re.compile(r"([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\Z")
 _TEMPLATE = re.compile(r"[a-z][A-Za-z0-9_.]*\Z")
 _ILLEGAL_IN_TOPIC = re.compile(r"[^A-Za-z0-9._\-]")
 
-TOPIC_FIELDS = ("source.schema", "source.table", "source.db", "tenant_id")
-LATER_FIELDS = ("op", "after.", "before.")
+SOURCE_FIELDS = ("source.schema", "source.table", "source.db", "tenant_id")
+"""The same for every change of a table."""
+ROW_FIELDS = ("op", "after.COLUMN", "before.COLUMN")
+"""Another for every change."""
 TOPIC_LENGTH = 249
 """Kafka's limit on a topic name."""
 
@@ -32,7 +34,7 @@ class Piece(NamedTuple):
 
 
 class TemplateError(ValueError):
-    """A `topic` that cannot work. The text may be shown: it quotes nothing but known field names."""
+    """A template that cannot work. The text may be shown: it quotes nothing but known field names."""
 
 
 def split(raw: str) -> list[Piece]:
@@ -58,29 +60,19 @@ def _piece(inside: str) -> Piece:
     return Piece("template" if _TEMPLATE.match(inside) else "malformed", inside)
 
 
-class TopicTemplate:
-    """The topic of a record: constant, or made of schema, table, database and tenant."""
+class Template:
+    """Text with fields of the change in it."""
 
     __slots__ = ("pieces",)
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
-        """Raises TemplateError for fields that do not exist or are not available yet, and for an illegal topic name."""
+        """Raises TemplateError for fields that do not exist."""
         self.pieces = tuple(piece for piece in pieces if piece.text)
-        for piece in self.pieces:
-            if piece.kind == "template":
-                _check_field(piece.text)
-            elif _ILLEGAL_IN_TOPIC.search(piece.text):
-                raise TemplateError("a topic name has letters, digits, '.', '_' and '-' only")
-        literal = "".join(piece.text for piece in self.pieces if piece.kind == "text")
-        if not self.pieces or (self.constant and literal in (".", "..")):
-            raise TemplateError("the topic is empty" if not self.pieces else "'.' and '..' are not topic names")
-        if len(literal) > TOPIC_LENGTH:
-            raise TemplateError(f"a topic name has at most {TOPIC_LENGTH} characters")
-        if literal.startswith("_deltaforge."):
-            raise TemplateError("topics that start with '_deltaforge.' hold deltaforge's own checkpoints")
+        for name in self.fields:
+            _check_field(name)
 
     @classmethod
-    def parse(cls, raw: str) -> TopicTemplate:
+    def parse(cls, raw: str) -> Self:
         """Read a template without environment variables, as tests and code do."""
         return cls(split(raw))
 
@@ -88,6 +80,37 @@ class TopicTemplate:
     def fields(self) -> frozenset[str]:
         """The template fields it uses."""
         return frozenset(piece.text for piece in self.pieces if piece.kind == "template")
+
+    def __str__(self) -> str:
+        return "".join(f"${{{piece.text}}}" if piece.kind == "template" else piece.text for piece in self.pieces)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.pieces == other.pieces
+
+    def __hash__(self) -> int:
+        return hash(self.pieces)
+
+
+class TopicTemplate(Template):
+    """The topic of a record: constant, or made of what the change is and has."""
+
+    __slots__ = ()
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        """Raises TemplateError for fields that do not exist, and for an illegal topic name."""
+        super().__init__(pieces)
+        literal = "".join(piece.text for piece in self.pieces if piece.kind == "text")
+        if _ILLEGAL_IN_TOPIC.search(literal):
+            raise TemplateError("a topic name has letters, digits, '.', '_' and '-' only")
+        if not self.pieces or (self.constant and literal in (".", "..")):
+            raise TemplateError("the topic is empty" if not self.pieces else "'.' and '..' are not topic names")
+        if len(literal) > TOPIC_LENGTH:
+            raise TemplateError(f"a topic name has at most {TOPIC_LENGTH} characters")
+        if literal.startswith("_deltaforge."):
+            raise TemplateError("topics that start with '_deltaforge.' hold deltaforge's own checkpoints")
 
     @property
     def constant(self) -> bool:
@@ -99,22 +122,22 @@ class TopicTemplate:
         """True when no two tables can share a topic: both schema and table are in the name."""
         return {"source.schema", "source.table"} <= self.fields
 
-    def __str__(self) -> str:
-        return "".join(f"${{{piece.text}}}" if piece.kind == "template" else piece.text for piece in self.pieces)
 
-    def __repr__(self) -> str:
-        return f"TopicTemplate({str(self)!r})"
+class KeyTemplate(Template):
+    """The key of a record, as text."""
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TopicTemplate) and self.pieces == other.pieces
+    __slots__ = ()
 
-    def __hash__(self) -> int:
-        return hash(self.pieces)
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        """Raises TemplateError for fields that do not exist, and for a key without any."""
+        super().__init__(pieces)
+        if not self.fields - {"tenant_id"}:
+            raise TemplateError("every record would have the same key; name a column, as in ${after.id}")
+        if any("${" in piece.text for piece in self.pieces):
+            raise TemplateError("a '${' without a valid name and '}'")
 
 
 def _check_field(name: str) -> None:
-    if name in TOPIC_FIELDS:
-        return
-    if name == "op" or name.startswith(LATER_FIELDS[1:]):
-        raise TemplateError("templates on the operation or on row values are not available yet; use source.* fields")
-    raise TemplateError(f"unknown template field; known: {', '.join(TOPIC_FIELDS)}")
+    head, dot, column = name.partition(".")
+    if name not in SOURCE_FIELDS and name != "op" and not (head in ("after", "before") and dot and column):
+        raise TemplateError(f"unknown template field; known: {', '.join(SOURCE_FIELDS + ROW_FIELDS)}")

@@ -17,7 +17,7 @@ from deltaforge.config.dsn import DsnError, parse_dsn
 from deltaforge.config.problems import Finding, Mark, Problem, nearest, showable
 from deltaforge.config.properties import ClientProperties, doubtful, names_secret
 from deltaforge.config.secret import Secret, register
-from deltaforge.config.templates import Piece, TemplateError, TopicTemplate, split
+from deltaforge.config.templates import Piece, Template, TemplateError, split
 from deltaforge.config.yamltext import MAX_PROBLEMS, Mapping, Node, Scalar, Sequence, resolve
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class Walker:
             return None
         if any(piece.kind == "template" for piece in pieces):
             hint = "environment variables have capitals"
-            self.problem(node.mark, where, "templates (${lower.case}) are possible in topic only", hint)
+            self.problem(node.mark, where, "templates (${lower.case}) are possible in topic and key only", hint)
             return None
         return "".join(piece.text for piece in pieces)
 
@@ -267,16 +267,16 @@ class Walker:
             return self._client_properties(node, where)
         if not isinstance(node, Scalar) or not (isinstance(node.value, str) or "${" in node.text):
             return self._wrong_kind(node, where, "text")
-        if cls is TopicTemplate:
-            return self._topic(node, where)
+        if issubclass(cls, Template):
+            return self._template(cls, node, where)
         return self._dsn(node, where)
 
-    def _topic(self, node: Scalar, where: str) -> object:
+    def _template(self, cls: type[Template], node: Scalar, where: str) -> object:
         pieces = self._pieces(node, where)
         if pieces is None:
             return BAD
         try:
-            return TopicTemplate(pieces)
+            return cls(pieces)
         except TemplateError as error:
             return self.problem(node.mark, where, str(error))
 

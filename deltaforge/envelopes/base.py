@@ -54,11 +54,13 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     """All settings that decide which bytes a change becomes. Build it with `spec_for`."""
 
     topic: str
-    """Template of the topic; fields: source.schema, source.table, source.db, tenant_id."""
+    """Template of the topic; fields: source.schema, source.table, source.db, tenant_id, op, after.*, before.*."""
     topic_prefix: str
     """Debezium's topic.prefix: `source.name`, and the start of the table identifier."""
     database: str
     tenant: str = ""
+    key: str = ""
+    """Template of the key; '' = Debezium's key."""
     add_table_identifier: bool = False
     """Keys carry the table, because the topic may hold several."""
     skipped_operations: frozenset[str] = frozenset("t")
@@ -158,7 +160,8 @@ class Encoder(Protocol):
           now_ns: processing time for the envelope, nanoseconds since 1970-01-01 UTC.
 
         Raises:
-          OperatorError: a value has no form in the envelope; table, column and LSN are named, the value is not.
+          OperatorError: a value has no form in the envelope, or a row no topic; table, column and LSN are named, the
+            value is not.
           ProtocolViolation: the part holds what pgoutput cannot send there. The encoder has to be reset.
         """
         ...

@@ -79,53 +79,58 @@ def _fill_unsent(plan: Plan, new: list[Field], old: Sequence[Field], whole: bool
             new[index] = old[index]
 
 
+class Event(NamedTuple):
+    """What one record with a value tells."""
+
+    op: str
+    before: list[Field] | None
+    after: list[Field] | None
+    headers: Headers | None = None
+
+
 def change_records(change: Change, plan: Plan, frame: Frame, spec: EncoderSpec, lsn: int) -> list[Record]:
-    """The records of one insert, update or delete. Raises a converter's error for a value that has no form."""
-    old, new = change.old, change.new
-    if new is None:
-        assert old is not None
-        key = plan.key(old)
-        return _deleted(key, plan.row(old), None, plan, frame, spec, lsn)
-    if old is None:
-        op = "c" if change.kind == _INSERT else "u"
-        return [_event(plan.key(new), "null", plan.row(new), op, None, plan, frame, lsn)]
-    # To Debezium an identity tuple without the key's columns says that these were null: a change of the key.
-    old_key, new_key = plan.key(old), plan.key(new)
-    skipped = spec.skipped_operations
-    if old_key == new_key:
-        return [] if "u" in skipped else [_event(new_key, plan.row(old), plan.row(new), "u", None, plan, frame, lsn)]
-    # Both records are what they say they are: skipped as delete and create, not as parts of an update.
+    """The records of one insert, update or delete.
+
+    Raises a converter's error for a value that has no form, OperatorError for a row that has no topic.
+    """
     records = []
-    if "d" not in skipped:
-        to_new: Headers = [(NEW_KEY, plan.key_header(new))]
-        records += _deleted(old_key, plan.row(old), to_new, plan, frame, spec, lsn)
-    if "c" not in skipped:
-        from_old: Headers = [(OLD_KEY, plan.key_header(old))]
-        records.append(_event(new_key, "null", plan.row(new), "c", from_old, plan, frame, lsn))
+    for event in _events(change, plan, spec):
+        record = _record(event, plan, frame, lsn)
+        records.append(record)
+        if event.op == "d" and spec.tombstones:
+            records.append(record._replace(value=None))
     return records
 
 
-def _deleted(
-    key: str | None, before: str, headers: Headers | None, plan: Plan, frame: Frame, spec: EncoderSpec, lsn: int
-) -> list[Record]:
-    deletion = _event(key, before, "null", "d", headers, plan, frame, lsn)
-    if not spec.tombstones:
-        return [deletion]
-    return [deletion, Record(plan.topic, deletion.key, None, headers)]
+def _events(change: Change, plan: Plan, spec: EncoderSpec) -> list[Event]:
+    old, new = change.old, change.new
+    if new is None:
+        return [Event("d", old, None)]
+    if old is None:
+        return [Event("c" if change.kind == _INSERT else "u", None, new)]
+    skipped = spec.skipped_operations
+    # To Debezium an identity tuple without the key's columns says that these were null: a change of the key.
+    if plan.key(old) == plan.key(new):
+        return [] if "u" in skipped else [Event("u", old, new)]
+    # Both records are what they say they are: skipped as delete and create, not as parts of an update.
+    deleted = Event("d", old, None, [(NEW_KEY, plan.key_header(new))])
+    created = Event("c", None, new, [(OLD_KEY, plan.key_header(old))])
+    return [event for event in (deleted, created) if event.op not in skipped]
 
 
-def _event(
-    key: str | None, before: str, after: str, op: str, headers: Headers | None, plan: Plan, frame: Frame, lsn: int
-) -> Record:
-    head = f'{frame.ahead(plan, op)}{plan.value_start}{before},"after":{after}{frame.head}'
-    value = f"{head}{lsn}{frame.middle(plan)}{lsn}{frame.closing(plan, lsn, op)}"
-    full_key = None if key is None else f"{plan.key_start}{key}{plan.key_end}".encode("latin-1")
-    return Record(plan.topic, full_key, value.encode("latin-1"), headers)
+def _record(event: Event, plan: Plan, frame: Frame, lsn: int) -> Record:
+    op, before, after, headers = event
+    rows = ["null" if fields is None else plan.row(fields) for fields in (before, after)]
+    head = f'{frame.ahead(plan, op)}{plan.value_start}{rows[0]},"after":{rows[1]}{frame.head}'
+    value = f"{head}{lsn}{frame.middle(plan)}{lsn}{frame.closing(plan, lsn, op)}".encode("latin-1")
+    if plan.names is not None:
+        return Record(plan.names.topic(op, before, after), plan.names.key(op, before, after), value, headers)
+    return Record(plan.topic, plan.own_key(before if after is None else after), value, headers)
 
 
 def truncate_records(plans: Sequence[Plan], frame: Frame, lsn: int) -> list[Record]:
     """One record without key per truncated table."""
-    return [_event(None, "null", "null", "t", None, plan, frame, lsn) for plan in plans]
+    return [_record(Event("t", None, None), plan, frame, lsn) for plan in plans]
 
 
 def truncated(message: bytes) -> list[int]:

@@ -4,8 +4,8 @@ Rule 1: compiled code takes inserts, updates and deletes that are formed as they
         the inherited way, one by one, so errors and rare events are those of the Python encoder.
 Rule 2: a value is written in C where its converter is one of `_CODES` or says how to write it inline; any other
         converter is called. So a new type needs nothing here to be right.
-Rule 3: what changes an event by more than its row (transaction metadata, CloudEvents, context headers) is not
-        compiled: such an encoder is a DebeziumEncoder through and through.
+Rule 3: what changes an event by more than its row (transaction metadata, CloudEvents, context headers), and a topic or
+        key that depends on the row, is not compiled: such an encoder is a DebeziumEncoder through and through.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from deltaforge.envelopes.frame import Origin
 from deltaforge.envelopes.options import ValueOptions
 from deltaforge.envelopes.rowcode import memo_of
 from deltaforge.envelopes.template import Template
+from deltaforge.envelopes.topics import varies_by_row
 from deltaforge.envelopes.values import rendering
 from deltaforge.model import Lsn, PgType
 from deltaforge.runs import parts
@@ -150,6 +151,8 @@ class CompiledEncoder(DebeziumEncoder):
 def compilable(spec: EncoderSpec) -> bool:
     """Can rows of this spec be written by compiled code? See rule 3."""
     if spec.transaction_topic or spec.cloudevents_type_prefix or spec.context_headers:
+        return False
+    if spec.key or varies_by_row(spec.topic):
         return False
     try:
         Template(spec)

@@ -1,8 +1,8 @@
 """Debezium's change events (JSON without schemas), straight from pgoutput messages.
 
 Rule 1: Relations apply in stream order, also those before a skipped event; events only count.
-Rule 2: a run of plain inserts or updates of one table goes through generated code (rowcode.py), any other event
-        through changes.py.
+Rule 2: a run of plain inserts or updates of one table goes through generated code (rowcode.py), any other event, and
+        all where topic or key depend on the row (rownames.py), through changes.py.
 Rule 3: a change of the key is a delete of the old key (with tombstone) and an insert of the new one; headers
         `__debezium.newkey` and `__debezium.oldkey` hold the other key, without table identifier.
 Rule 4: a value that was not sent (unchanged TOAST) is taken from the old tuple where that has it, else it becomes the
@@ -196,7 +196,7 @@ class DebeziumEncoder:
             if former is not None:
                 self._lanes.pop(_tag(kind, former), None)
             op = _OPERATION[kind]
-            if relation.selected and op not in self._spec.skipped_operations:
+            if relation.selected and op not in self._spec.skipped_operations and plan.names is None:
                 self._lanes[_tag(kind, plan)] = Lane(rows, plan, op)
 
     def _lane(self, message: bytes) -> Lane | None:

@@ -16,7 +16,8 @@ from deltaforge.envelopes.fields import UNSENT, Field
 from deltaforge.envelopes.jsontext import quote, quoted_name
 from deltaforge.envelopes.keyheaders import header_rendering
 from deltaforge.envelopes.recordschemas import key_schema, opening, value_schema
-from deltaforge.envelopes.topics import sanitized, topic_of
+from deltaforge.envelopes.rownames import RowNames
+from deltaforge.envelopes.topics import own_name, topic_of, varies_by_row
 from deltaforge.envelopes.values import NEVER, Rendering, rendering
 from deltaforge.errors import OperatorError
 from deltaforge.patterns import chosen, key_choices
@@ -56,12 +57,14 @@ class Plan:
         """Debezium's name of the table: neither quoted nor sanitized."""
         self._choose(spec)
         self.topic = topic_of(spec, relation)
-        physical = sanitized(spec.delimiter.join((spec.topic_prefix, relation.schema, relation.table)))
+        physical = own_name(spec, relation.schema, relation.table)
         comma = "," if self.key_columns else ""
         self.key_end = f'{comma}"{IDENTIFIER}":{quote(physical)}}}' if spec.add_table_identifier else "}"
         self._open(spec)
         self.schema_json = quoted_name(relation.schema)
         self.table_json = quoted_name(relation.table)
+        self.names = RowNames(self, spec) if spec.key or varies_by_row(spec.topic) else None
+        """Topic and key where they depend on the row."""
 
     def _choose(self, spec: EncoderSpec) -> None:
         """Which columns rows and keys have."""
@@ -127,6 +130,15 @@ class Plan:
         """The inside of the key object, without braces and identifier; None for a table without a key."""
         return ",".join(_members(self.key_columns, fields)) if self.keyed else None
 
+    def own_key(self, fields: Sequence[Field] | None) -> bytes | None:
+        """The key as Debezium writes it; None without a row, or for a table without a key."""
+        inside = None if fields is None else self.key(fields)
+        return None if inside is None else f"{self.key_start}{inside}{self.key_end}".encode("latin-1")
+
+    def value(self, column: PlanColumn, fields: Sequence[Field]) -> str:
+        """The JSON of one column. Raises one of CONVERSION_ERRORS."""
+        return _value(column, fields[column.index])
+
     def key_header(self, fields: Sequence[Field]) -> bytes:
         """The key in a header of a change of keys, without identifier. Raises one of CONVERSION_ERRORS."""
         members = ",".join(_members(self._header_columns(), fields))
@@ -167,13 +179,10 @@ def _constant(json: str, _: str) -> str:
 
 def _members(columns: Sequence[PlanColumn], fields: Sequence[Field]) -> list[str]:
     """`"name":value` of each column. Raises one of CONVERSION_ERRORS."""
-    out = []
-    for column in columns:
-        field = fields[column.index]
-        if field is None:
-            out.append(column.label + column.null)
-        elif field is UNSENT:
-            out.append(column.label + column.rendering.unavailable)
-        else:
-            out.append(column.label + column.rendering.convert(field))
-    return out
+    return [column.label + _value(column, fields[column.index]) for column in columns]
+
+
+def _value(column: PlanColumn, field: Field) -> str:
+    if field is None:
+        return column.null
+    return column.rendering.unavailable if field is UNSENT else column.rendering.convert(field)

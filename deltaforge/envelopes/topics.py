@@ -15,6 +15,7 @@ LONGEST = 249
 """Characters of a topic name that Kafka takes."""
 
 _FIELD = re.compile(r"\$\{([^}]*)\}")
+_CONSTANT = frozenset({"source.schema", "source.table", "source.db", "tenant_id"})
 _ILLEGAL = re.compile(r"[^A-Za-z0-9._\-]")
 
 
@@ -32,14 +33,31 @@ def names_table(template: str) -> bool:
     return {"source.schema", "source.table"} <= set(_FIELD.findall(template))
 
 
+def varies_by_row(template: str) -> bool:
+    """Does the topic depend on more than the table?"""
+    return bool(set(_FIELD.findall(template)) - _CONSTANT)
+
+
+def constant_fields(spec: EncoderSpec, schema: str, table: str) -> dict[str, str]:
+    """What the fields stand for that are the same for every change of `schema.table`."""
+    return {"source.schema": schema, "source.table": table, "source.db": spec.database, "tenant_id": spec.tenant}
+
+
+def own_name(spec: EncoderSpec, schema: str, table: str) -> str:
+    """The topic that Debezium would give to `schema.table`."""
+    return sanitized(spec.delimiter.join((spec.topic_prefix, schema, table)))
+
+
 def topic_of(spec: EncoderSpec, relation: Relation) -> str:
-    """The topic of a table's records."""
+    """The topic of a table's records; where that depends on the row, the name that Debezium would give to it."""
+    if varies_by_row(spec.topic):
+        return own_name(spec, relation.schema, relation.table)
     return topic_name(spec, relation.schema, relation.table)
 
 
 def topic_name(spec: EncoderSpec, schema: str, table: str) -> str:
-    """The topic of the records of `schema.table`."""
-    known = {"source.schema": schema, "source.table": table, "source.db": spec.database, "tenant_id": spec.tenant}
+    """The topic of the records of `schema.table`, when it does not depend on the row."""
+    known = constant_fields(spec, schema, table)
 
     def fill(found: re.Match[str]) -> str:
         if found[1] not in known:

@@ -53,7 +53,7 @@ ENVIRONMENT = {
     "KAFKA_PASSWORD": "secret",
     "DATABASE_PASSWORD": "secret",
 }
-OF_A_SINK = {"create_topics", "envelope", "topic"}
+OF_A_SINK = {"create_topics", "envelope", "key", "topic"}
 """Fragments that are a part of the Kafka sink's settings; others are a part of `spec`, or a whole file."""
 
 

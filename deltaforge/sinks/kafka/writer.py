@@ -11,6 +11,7 @@ from deltaforge.errors import TransientError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.sinks.kafka.opening import compare_topics
 from deltaforge.sinks.kafka.partition import partitions
+from deltaforge.sinks.kafka.topics import create_missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ class Writer:
 
         Raises:
           Doubt: a record was refused, or an earlier one failed.
-          OperatorError: a topic is missing.
+          TransientError, OperatorError: a topic is missing and cannot be created, or must not be.
         """
         if trio.current_time() - self._turned_at > _TURN_S:
             await trio.lowlevel.checkpoint()
@@ -121,6 +122,9 @@ class Writer:
     async def _count(self, topic: str) -> int:
         mark = self._marks.get(topic)
         if mark is None:
+            # One that depends on the row, of a table that joined later, or of logical messages.
+            if self._w.config.create_topics is not None:
+                await create_missing((topic,), self._w.config.create_topics, self._w.connection)
             (mark,) = await self._w.checkpoint.topic_marks((topic,))
             self._marks[topic] = mark
         return len(mark.high_watermarks)

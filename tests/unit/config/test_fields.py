@@ -102,6 +102,10 @@ FULL: dict[str, Any] = {
                     "required": False,
                 },
             },
+            {
+                "type": "kafka",
+                "config": {"id": "k2", "brokers": "b:9092", "topic": "t.${after.region}", "key": "${after.id}"},
+            },
         ],
         "batch": {
             "max_events": 1,
@@ -261,9 +265,11 @@ def test_a_duplicate_field_is_refused_on_the_second_line(problems: Problems, pat
         (("spec", "sinks", 0, "config", "envelope", "type_prefix"), "com.example", "has no meaning with type debezium"),
         (("spec", "sinks", 0, "config", "encoding"), "avro", "'avro' is not available yet"),
         (("spec", "sinks", 0, "config", "on_poison"), "dlq", "'dlq' is not available yet"),
-        (("spec", "sinks", 0, "config", "key"), "${after.id}", "key templates are not available yet"),
+        (("spec", "sinks", 0, "config", "key"), "all", "the same key"),
+        (("spec", "sinks", 0, "config", "key"), "${after}", "unknown template field"),
+        (("spec", "sinks", 0, "config", "key"), "${tenant_id}", "the same key"),
         (("spec", "sinks", 0, "config", "topic"), "a b", "letters, digits"),
-        (("spec", "sinks", 0, "config", "topic"), "${after.id}", "not available yet"),
+        (("spec", "sinks", 0, "config", "topic"), "${op.x}", "unknown template field"),
         (("spec", "sinks", 0, "config", "topic"), "_deltaforge.x.y", "checkpoints"),
         (("spec", "sinks", 0, "config", "topic"), "..", "not topic names"),
         (("spec", "sinks", 0, "config", "create_topics", "partitions"), 0, "at least 1"),
@@ -285,3 +291,20 @@ def test_a_value_that_cannot_work_is_refused_with_the_reason(
     assert len(found) == 1, found
     assert message in found[0]
     assert abs(int(found[0].split(":")[0]) - line_of(text, path)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where"),
+    [
+        (("key_uniqueness",), False, "key_uniqueness"),
+        (("envelope",), {"options": {"message.key.columns": "a.b:c"}}, "options.message.key.columns"),
+        (("envelope",), {"options": {"key.converter.schemas.enable": True}}, "options.key.converter.schemas.enable"),
+    ],
+)
+def test_what_a_key_template_replaces_is_refused_beside_it(
+    problems: Problems, path: Path, value: object, where: str
+) -> None:
+    """Guards against an option of keys that is taken and forgotten."""
+    (found,) = problems(changed(("spec", "sinks", 4, "config", *path), value))
+    assert where in found
+    assert "replaces the whole key" in found
