@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.support.checker import judge
+from tests.ledger.judge import judge
+from tests.ledger.workload import Workload, make_tables
 from tests.support.kafka_topics import create_topic
 from tests.support.pipelines import SEED, local, write
 from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader, markers, read
-from tests.support.workload import Workload, make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 import deltaforge
-from tests.support.checker import Verdict, judge
+from tests.ledger.judge import Verdict, judge
+from tests.ledger.workload import Workload, make_tables
+from tests.ledger.writer import Plan
 from tests.support.kafka_topics import create_topic
 from tests.support.pipelines import kafka_config, local, write
 from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader, markers, read
-from tests.support.workload import Workload, make_tables
-from tests.support.writer import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from deltaforge.embedded.kafka import KafkaCluster
+    from tests.ledger.outcomes import Expected
     from tests.support.databases import Database
-    from tests.support.ledger import Expected
     from tests.support.pipelines import Document
 
 ROUNDS = int(os.environ.get("DELTAFORGE_FAILPOINT_ROUNDS", "0"))

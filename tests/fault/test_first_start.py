@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ledger.workload import make_tables
 from tests.support.databases import create_database, drop_database
 from tests.support.instances import Pipeline, Site, alive
 from tests.support.orders import insert_orders, seen_orders, wait_for_orders, wait_until
-from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.checker import Verdict, judge
+from tests.ledger.judge import Verdict, judge
+from tests.ledger.workload import Workload, make_tables
 from tests.support.kafka_topics import create_topic, end_offsets
 from tests.support.pipelines import local, write
 from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader, Watch, aborted_transactions, markers, read
-from tests.support.workload import Workload, make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from deltaforge.embedded.kafka import KafkaCluster
+    from tests.ledger.outcomes import Expected
     from tests.support.databases import Database
-    from tests.support.ledger import Expected
 
 KILLS = int(os.environ.get("DELTAFORGE_KILLS", "20"))
 ROWS = int(os.environ.get("DELTAFORGE_KILL_ROWS", "200000"))

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer
 
-from tests.support.checker import judge
+from tests.ledger.judge import judge
+from tests.ledger.workload import Workload, make_tables
 from tests.support.databases import Database, create_database
 from tests.support.kafka_topics import create_topic
 from tests.support.outage import ReplyAges, busiest_second, resources, wait_for_epoch
 from tests.support.pipelines import local, write
 from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader, markers, read
-from tests.support.workload import Workload, make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from deltaforge.embedded.kafka import KafkaCluster
     from deltaforge.embedded.postgres import PostgresServer
-    from tests.support.checker import Verdict
-    from tests.support.ledger import Expected
+    from tests.ledger.judge import Verdict
+    from tests.ledger.outcomes import Expected
 
 OUTAGE_S = float(os.environ.get("DELTAFORGE_OUTAGE_S", "60"))
 EARLY = 0.25

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from tests.ledger.workload import make_tables
 from tests.support.databases import Database, create_database, drop_database
 from tests.support.instances import Pipeline, Site, alive, states, wait_states
 from tests.support.kafka_topics import create_topic, delete_topic
 from tests.support.orders import insert_orders, seen_orders, wait_for_orders, wait_until
-from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,13 +20,13 @@ from urllib.parse import quote
 import pytest
 
 from deltaforge.embedded.kafka_conf import Listener
+from tests.ledger.workload import make_tables
 from tests.support.canaries import canary, leaking_files, leaks
 from tests.support.databases import CDC_PASSWORD, CDC_USER
 from tests.support.kafka_clients import SCRAM_PASSWORD, SCRAM_USER, mtls_conf, scram_conf
 from tests.support.kafka_topics import create_topic
 from tests.support.pipelines import kafka_config, local, with_security, write
 from tests.support.process import REPOSITORY, Deltaforge
-from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

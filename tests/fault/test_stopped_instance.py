@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.checker import judge
+from tests.ledger.judge import judge
+from tests.ledger.workload import Workload, make_tables
+from tests.ledger.writer import Plan
 from tests.support.instances import states
 from tests.support.kafka_topics import create_topic
 from tests.support.pipelines import kafka_config, local, write
 from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader, read
-from tests.support.workload import Workload, make_tables
-from tests.support.writer import Plan
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.checker import Verdict, judge
+from tests.ledger.judge import Verdict, judge
+from tests.ledger.workload import Workload, make_tables
 from tests.support.databases import create_database, drop_database
 from tests.support.instances import Pipeline, Site, alive, states
 from tests.support.orders import insert_orders, seen_orders, wait_for_orders, wait_until
 from tests.support.topics import LiveReader, Watch, read
-from tests.support.workload import Workload, make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deltaforge.embedded.kafka import KafkaCluster
     from deltaforge.embedded.postgres import PostgresServer
-    from tests.support.ledger import Expected
+    from tests.ledger.outcomes import Expected
     from tests.support.process import Deltaforge
 
 pytestmark = pytest.mark.slow

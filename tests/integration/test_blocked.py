@@ -16,11 +16,11 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 
 from deltaforge.embedded.kafka import KafkaCluster
 from deltaforge.embedded.postgres import PostgresServer
+from tests.ledger.workload import make_tables
 from tests.support.databases import CDC_USER, prepare_server
 from tests.support.kafka_topics import ADMIN_S, create_topic, topic_names
 from tests.support.orders import wait_until
 from tests.support.scene import Scene
-from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,12 @@ import pytest
 from cloudevents.core.bindings import kafka as binding
 from cloudevents.core.formats.json import JSONFormat
 
+from tests.ledger.workload import make_tables
 from tests.support.cloud_events import event_of
 from tests.support.kafka_topics import create_topic, read_topic
 from tests.support.orders import wait_until
 from tests.support.pipelines import Document, kafka_config, local, write
 from tests.support.process import Deltaforge
-from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

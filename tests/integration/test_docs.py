@@ -19,13 +19,13 @@ import yaml
 from deltaforge.config.load import load_bytes
 from deltaforge.embedded.ports import HOST, accepts, free_ports
 from deltaforge.sinks.kafka.client_conf import check_client_conf
+from tests.ledger.workload import make_tables
 from tests.support.databases import Database, drop_database
 from tests.support.kafka_topics import delete_topic, topic_names
 from tests.support.orders import insert_orders, wait_until
 from tests.support.pages import PAGES, REPOSITORY, anchors, blocks, links
 from tests.support.pipelines import SEED_CHECKPOINTS, SEED_TOPIC, seed, without_security, write
 from tests.support.terminal import Terminal
-from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deltaforge.embedded.kafka_conf import Listener
-from tests.support.checker import judge
+from tests.ledger.judge import judge
+from tests.ledger.workload import Workload, make_tables
 from tests.support.fix_tls import CLIENT_KEY_PASSWORD
 from tests.support.kafka_clients import SCRAM_PASSWORD, SCRAM_USER
 from tests.support.kafka_topics import delete_topic, end_offsets, topic_names
@@ -27,7 +28,6 @@ from tests.support.pipelines import (
 )
 from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader, read
-from tests.support.workload import Workload, make_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

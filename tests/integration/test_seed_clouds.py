@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deltaforge.embedded.kafka_conf import Listener
+from tests.ledger.workload import make_tables
 from tests.support.kafka_topics import create_topic
 from tests.support.mounts import placed
 from tests.support.pipelines import kafka_config, seed, with_security, write
 from tests.support.process import REPOSITORY, Deltaforge
 from tests.support.topics import LiveReader
-from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer
 
+from tests.ledger.rows import COLUMNS, KEY_WIDTH, OMITTED, canonical
+from tests.ledger.workload import Workload, make_tables
 from tests.support.kafka_topics import create_topic
-from tests.support.rows import COLUMNS, KEY_WIDTH, OMITTED, canonical
 from tests.support.topics import LiveReader, aborted_transactions, markers, read
-from tests.support.workload import Workload, make_tables
 
 if TYPE_CHECKING:
     from deltaforge.embedded.kafka import KafkaCluster
+    from tests.ledger.outcomes import Expected
     from tests.support.databases import Database
-    from tests.support.ledger import Expected
 
 
 def _transaction(kafka: KafkaCluster, topic: str, name: str, rows: int) -> Producer:

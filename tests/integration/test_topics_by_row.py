@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ledger.workload import make_tables
 from tests.support.instances import alive
 from tests.support.kafka_topics import read_topic, topic_names
 from tests.support.orders import wait_until
 from tests.support.pipelines import kafka_config, local, write
 from tests.support.process import Deltaforge
-from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

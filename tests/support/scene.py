@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.ledger.workload import make_tables
 from tests.support.databases import create_database, drop_database
 from tests.support.instances import alive
 from tests.support.kafka_topics import create_topic
 from tests.support.orders import insert_orders, wait_for_orders, wait_until
 from tests.support.pipelines import kafka_config, local, write
 from tests.support.process import Deltaforge
-from tests.support.workload import make_tables
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

@@ -8,12 +8,12 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tests.support.rows import COLUMNS, KEY_WIDTH, OMITTED, TYPES
+from tests.ledger.rows import COLUMNS, KEY_WIDTH, OMITTED, TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.support.rows import Row
+    from tests.ledger.rows import Row
 
 PLACEHOLDER = "__debezium_unavailable_value"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

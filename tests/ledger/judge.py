@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from tests.support.debezium_rows import key_of, row_of
+from tests.ledger.debezium_rows import key_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.support.ledger import Expected, Version
-    from tests.support.rows import Key, Row
+    from tests.ledger.outcomes import Expected, Version
+    from tests.ledger.rows import Key, Row
     from tests.support.topics import Marker, Record
 
 SHOWN = 12

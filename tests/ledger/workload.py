@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 import psycopg
 
-from tests.support.ledger import Expected, Ledger, Transaction
-from tests.support.rows import COLUMNS, canonical, schema_statements
-from tests.support.writer import HOT_ORDER, Plan, Writer
+from tests.ledger.outcomes import Expected, Ledger, Transaction
+from tests.ledger.rows import COLUMNS, canonical, schema_statements
+from tests.ledger.writer import HOT_ORDER, Plan, Writer
 
 if TYPE_CHECKING:
     from psycopg import Connection

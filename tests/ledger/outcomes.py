@@ -16,7 +16,7 @@ import psycopg
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.support.rows import Key, Row
+    from tests.ledger.rows import Key, Row
 
 
 class Version(NamedTuple):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from tests.support.ledger import Level, Transaction
-from tests.support.rows import (
+from tests.ledger.outcomes import Level, Transaction
+from tests.ledger.rows import (
     COLUMNS,
     KEY_WIDTH,
     OMITTED,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.checker import judge
-from tests.support.ledger import Transaction, collect
-from tests.support.rows import OMITTED, canonical
+from tests.ledger.judge import judge
+from tests.ledger.outcomes import Transaction, collect
+from tests.ledger.rows import OMITTED, canonical
 from tests.support.topics import Marker, Record
 
 if TYPE_CHECKING:
-    from tests.support.ledger import Expected
+    from tests.ledger.outcomes import Expected
 
 ABORTED = 99
 ROW = {
