@@ -89,6 +89,7 @@ class KafkaCluster:
         *,
         directory: Path | None = None,
         listeners: Collection[Listener] = (),
+        advertised: Mapping[Listener, Sequence[int]] | None = None,
         tls: TlsFiles | None = None,
         scram_users: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
@@ -101,6 +102,7 @@ class KafkaCluster:
         Args:
           directory: keeps data and logs, and survives `close`; a temporary one when absent.
           listeners: beside PLAINTEXT; SASL and MTLS need `tls`.
+          advertised: ports that clients of a listener are told instead of its own, one for each node.
           scram_users: name to password.
           options: properties beyond or instead of ours, for every node.
           java_options: after ours, so they win.
@@ -121,7 +123,7 @@ class KafkaCluster:
         self._abort = threading.Event()
         self._jars: list[Path] = []
         self._offered = offered
-        self._ports = _choose_ports(nodes, offered)
+        self._ports = _choose_ports(nodes, offered, advertised or {})
         self._nodes: list[KafkaNode] = []
         # Base64 of 16 random bytes, the form in which Kafka writes identifiers.
         self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -147,7 +149,7 @@ class KafkaCluster:
 
     def bootstrap(self, listener: Listener = Listener.PLAINTEXT) -> str:
         """The `bootstrap.servers` of a listener, all nodes."""
-        return ",".join(f"{HOST}:{ports.listeners[listener]}" for ports in self._ports)
+        return ",".join(f"{HOST}:{ports.advertised(listener)}" for ports in self._ports)
 
     def start(self) -> None:
         """Fetch the jars if need be, format the storage on first use, start all nodes, wait until they see each other.
@@ -286,10 +288,19 @@ class KafkaCluster:
         )
 
 
-def _choose_ports(nodes: int, listeners: Sequence[Listener]) -> list[NodePorts]:
+def _choose_ports(
+    nodes: int, listeners: Sequence[Listener], advertised: Mapping[Listener, Sequence[int]]
+) -> list[NodePorts]:
     each = len(listeners) + 1
     ports = iter(free_ports(nodes * each))
-    return [NodePorts(next(ports), {listener: next(ports) for listener in listeners}) for _ in range(nodes)]
+    return [
+        NodePorts(
+            next(ports),
+            {listener: next(ports) for listener in listeners},
+            {listener: told[number] for listener, told in advertised.items()},
+        )
+        for number in range(nodes)
+    ]
 
 
 def _java_command(file: Path, jars: Sequence[Path], options: Sequence[str], program: Sequence[str]) -> list[str]:

@@ -1,13 +1,13 @@
 """The server.properties of one node: KRaft, broker and controller in one process. Pure.
 
 Listeners, all on 127.0.0.1: PLAINTEXT (always: administration and tests), CONTROLLER, and as asked for SASL
-(SASL_SSL, SCRAM-SHA-512), MTLS (SSL, client certificate required) and OAUTH (SASL_SSL or SASL_PLAINTEXT, OAUTHBEARER
-with unsecured tokens, which Kafka means for tests alone).
+(SASL_SSL, SCRAM-SHA-512), MTLS (SSL, client certificate required), OAUTH (SASL_SSL or SASL_PLAINTEXT, OAUTHBEARER
+with unsecured tokens, which Kafka means for tests alone) and PROXIED (PLAINTEXT, for clients behind a proxy).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ class Listener(StrEnum):
     SASL = "SASL"
     MTLS = "MTLS"
     OAUTH = "OAUTH"
+    PROXIED = "PROXIED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,12 @@ class NodePorts:
 
     controller: int
     listeners: Mapping[Listener, int]
+    proxies: Mapping[Listener, int] = field(default_factory=dict)
+    """What clients of a listener are told instead of its port: something that forwards to it listens there."""
+
+    def advertised(self, listener: Listener) -> int:
+        """Where clients of this listener connect to."""
+        return self.proxies.get(listener, self.listeners[listener])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +134,12 @@ def _listeners(plan: NodePlan) -> dict[str, str]:
         Listener.SASL: "SASL_SSL",
         Listener.MTLS: "SSL",
         Listener.OAUTH: "SASL_SSL" if encrypted else "SASL_PLAINTEXT",
+        Listener.PROXIED: "PLAINTEXT",
     }
     everything = {**named, "CONTROLLER": ports.controller}
     properties = {
         "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in everything.items()),
-        "advertised.listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in named.items()),
+        "advertised.listeners": ",".join(f"{name}://{HOST}:{ports.advertised(Listener(name))}" for name in named),
         "inter.broker.listener.name": "PLAINTEXT",
         "listener.security.protocol.map": ",".join(
             [f"{name}:{protocols[Listener(name)]}" for name in named] + ["CONTROLLER:PLAINTEXT"]
