@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.fix_postgres",
     "tests.support.fix_kafka",
     "tests.support.fix_codecs",
+    "tests.proxy.fix_proxy",
 ]
 
 # How long an example takes says something about the machine, nothing about the property.
