@@ -61,7 +61,7 @@ def main() -> None:
         _warm_up(site, min(options.rows, WARM_UP_ROWS))
         for name in options.workload or [*_NAMED, "latency"]:
             if name == "latency":
-                latencies |= _latencies(site, options.seconds)
+                latencies |= _latencies(site, latency.Load(options.seconds, options.rate))
             else:
                 results += _throughput(site, name, options.rows, options.rounds)
             if options.json is not None:
@@ -78,6 +78,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--workload", choices=names, action="append", help=f"may be repeated; all but {HUGE.name}")
     parser.add_argument("--codec", choices=("python", "compiled"), default="", help="which one deltaforge has to use")
     parser.add_argument("--seconds", type=_positive, default=30, help="how long `latency` measures (default 30)")
+    parser.add_argument("--rate", type=_positive, default=1000, help="transactions in each of them (default 1000)")
     parser.add_argument("--json", type=Path, help="write every single run to this file")
     parser.add_argument("--peers", action="store_true", help="measure a live Debezium as well; fetched on first use")
     return parser
@@ -142,13 +143,13 @@ def _drain(site: Site, program: str, backlog: Backlog, number: int, rows: int) -
     return drain(site, program, backlog, number, rows)
 
 
-def _latencies(site: Site, seconds: int) -> dict[str, latency.Latency]:
+def _latencies(site: Site, load: latency.Load) -> dict[str, latency.Latency]:
     found = {}
     _say("latency: warming up the broker")
     latency.warm_up(site, _WARM_UP_TRANSACTIONS)
     for program in (EXACTLY_ONCE, AT_LEAST_ONCE, *((DEBEZIUM,) if site.connect is not None else ())):
-        _say(f"latency: {latency.RATE} transactions a second for {seconds} s, {program}")
-        found[program] = latency.measure(site, program, next(_numbers), seconds)
+        _say(f"latency: {load.per_second} transactions a second for {load.seconds} s, {program}")
+        found[program] = latency.measure(site, program, next(_numbers), load)
         _say(f"latency: p50 {found[program].p50:.1f} ms, p99 {found[program].p99:.1f} ms")
     return found
 

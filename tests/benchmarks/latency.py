@@ -26,10 +26,17 @@ from tests.support.process import REPOSITORY
 if TYPE_CHECKING:
     from tests.benchmarks.drain import Reader
 
-RATE = 1000
 WARM_UP_S = 5
 _POLL_S = 0.5
 _STALLED_S = 60.0
+
+
+class Load(NamedTuple):
+    """What is sent after the warm-up."""
+
+    seconds: int
+    per_second: int
+    """Transactions."""
 
 
 class Latency(NamedTuple):
@@ -46,16 +53,16 @@ class Latency(NamedTuple):
     """Processor seconds of the measured process in each second."""
 
 
-def measure(site: Site, program: str, number: int, seconds: int) -> Latency:
-    """Send for so many seconds through a pipeline or a connector of its own."""
+def measure(site: Site, program: str, number: int, load: Load) -> Latency:
+    """Send through a pipeline or a connector of its own."""
     name = f"latency_{number}"
     with Backlog(site.postgres.dsn(), WORKLOADS[0]) as backlog:
         backlog.begin(0)
         position = backlog.make_slot(name)
         if program == DEBEZIUM:
-            result = _debezium(site, backlog, name, seconds)
+            result = _debezium(site, backlog, name, load)
         else:
-            result = _deltaforge(site, backlog, name, seconds, exactly=program == EXACTLY_ONCE, adopt=position)
+            result = _deltaforge(site, backlog, name, load, exactly=program == EXACTLY_ONCE, adopt=position)
         backlog.drop_slot(name)
     return result
 
@@ -73,31 +80,31 @@ def warm_up(site: Site, transactions: int) -> None:
     delete_topic(site.bootstrap, "warm_up")
 
 
-def _deltaforge(site: Site, backlog: Backlog, name: str, seconds: int, *, exactly: bool, adopt: str) -> Latency:
+def _deltaforge(site: Site, backlog: Backlog, name: str, load: Load, *, exactly: bool, adopt: str) -> Latency:
     make_topic(site, name)
     with pipeline(site, name, exactly=exactly, adopt=adopt) as product:
         held(backlog, name, product)
         product.wait_ready()
-        result = _through(site, product, name, seconds)
+        result = _through(site, product, name, load)
         assert product.term() == 0, product.tail()
     for topic in (name, f"_deltaforge.{name}.orders-kafka"):
         delete_topic(site.bootstrap, topic)
     return result
 
 
-def _debezium(site: Site, backlog: Backlog, name: str, seconds: int) -> Latency:
+def _debezium(site: Site, backlog: Backlog, name: str, load: Load) -> Latency:
     connector = Connector(site, name, STREAMING)
     with connector:
         held(backlog, name, connector)
-        result = _through(site, connector, connector.topic, seconds)
+        result = _through(site, connector, connector.topic, load)
     delete_topic(site.bootstrap, connector.topic)
     return result
 
 
-def _through(site: Site, product: Reader, topic: str, seconds: int) -> Latency:
-    count, skipped = (WARM_UP_S + seconds) * RATE, WARM_UP_S * RATE
+def _through(site: Site, product: Reader, topic: str, load: Load) -> Latency:
+    count, skipped = (WARM_UP_S + load.seconds) * load.per_second, WARM_UP_S * load.per_second
     file = site.folder / f"{topic}.committed"
-    arguments = [site.postgres.dsn(), str(RATE), str(count), str(file)]
+    arguments = [site.postgres.dsn(), str(load.per_second), str(count), str(file)]
     reader = _reader(site.bootstrap, topic)
     cpu, began = product.cpu_s(), time.monotonic()
     sender = subprocess.Popen(

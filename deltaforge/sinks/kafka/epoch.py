@@ -306,6 +306,7 @@ class Epoch:
             if slow and self._w.config.exactly_once:
                 await self._session.rebuild()
             await self._writer.renew_marks()
+            await trio.sleep(self._session.pause_s)
         except Doubt as doubt:
             self._failure = doubt.cause
         except DeltaforgeError as error:

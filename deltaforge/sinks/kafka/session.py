@@ -15,6 +15,7 @@ import trio
 from deltaforge.envelopes.base import Encoded
 from deltaforge.failpoints import failpoint_async
 from deltaforge.sinks.kafka.opening import check_lease
+from deltaforge.sinks.kafka.pause import MarkerPause
 from deltaforge.sinks.kafka.producer import KafkaProducer
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Session:
         if not wiring.config.exactly_once:
             self._data = KafkaProducer(wiring.data_properties, brokers=wiring.config.brokers, oauth=wiring.oauth)
         self._begun = False
+        self._begun_at = 0.0
+        self._pause = MarkerPause()
         self._asked = self._answered = 0
 
     async def _start(self, producer: KafkaProducer) -> None:
@@ -76,6 +79,7 @@ class Session:
         if not self._begun:
             if self._data is self._ledger:
                 self._ledger.begin()
+            self._begun_at = trio.current_time()
             self._begun = True
 
     async def produce(self, encoded: Encoded, partitions: Sequence[int]) -> None:
@@ -121,7 +125,10 @@ class Session:
         await self._ledger.produce(line, [0])
         await failpoint_async("kafka.after_checkpoint")
         # Flushed first, so that the commit below is one request, and its duration says whether it was repeated.
+        ended = trio.current_time()
         await self._ledger.flush(deadline)
+        if self._data is self._ledger:
+            self._pause.delivered(ended - self._begun_at, trio.current_time() - ended)
         await failpoint_async("kafka.before_commit")
         limit = trio.current_time() + self._w.transaction_timeout_s
         repeated = await self._ledger.commit(limit, self._w.retry_backoff_s)
@@ -129,6 +136,11 @@ class Session:
         self._answered += 1
         await failpoint_async("kafka.after_commit")
         return repeated
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds to let pass after a commit, so that the next transaction's first request is answered at once."""
+        return self._pause.seconds
 
     async def _deliver(self, limit_s: float) -> None:
         """Wait for plain deliveries. Sending again would repeat them, so being late is told, not acted upon."""

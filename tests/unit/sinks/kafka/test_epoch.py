@@ -33,6 +33,7 @@ class Session:
     """Takes records at once, unless told to be slow; commits when `commit` is set."""
 
     inflight = 0
+    pause_s = 0.0
 
     def __init__(self) -> None:
         self.produced: list[str] = []
