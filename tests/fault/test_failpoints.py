@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import deltaforge
-from tests.ledger.judge import Verdict, judge
+from tests.ledger.judge import judge
 from tests.ledger.workload import Workload, make_tables
 from tests.ledger.writer import Plan
 from tests.support.kafka_topics import create_topic
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from deltaforge.embedded.kafka import KafkaCluster
     from tests.ledger.outcomes import Expected
+    from tests.ledger.verdict import Verdict
     from tests.support.databases import Database
     from tests.support.pipelines import Document
 

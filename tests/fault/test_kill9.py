@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ledger.judge import Verdict, judge
+from tests.ledger.judge import judge
 from tests.ledger.workload import Workload, make_tables
 from tests.support.kafka_topics import create_topic, end_offsets
 from tests.support.pipelines import local, write
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from deltaforge.embedded.kafka import KafkaCluster
     from tests.ledger.outcomes import Expected
+    from tests.ledger.verdict import Verdict
     from tests.support.databases import Database
 
 KILLS = int(os.environ.get("DELTAFORGE_KILLS", "20"))

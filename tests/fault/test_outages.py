@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from deltaforge.embedded.kafka import KafkaCluster
     from deltaforge.embedded.postgres import PostgresServer
-    from tests.ledger.judge import Verdict
     from tests.ledger.outcomes import Expected
+    from tests.ledger.verdict import Verdict
 
 OUTAGE_S = float(os.environ.get("DELTAFORGE_OUTAGE_S", "60"))
 EARLY = 0.25

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ledger.judge import Verdict, judge
+from tests.ledger.judge import judge
 from tests.ledger.workload import Workload, make_tables
 from tests.support.databases import create_database, drop_database
 from tests.support.instances import Pipeline, Site, alive, states
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from deltaforge.embedded.kafka import KafkaCluster
     from deltaforge.embedded.postgres import PostgresServer
     from tests.ledger.outcomes import Expected
+    from tests.ledger.verdict import Verdict
     from tests.support.process import Deltaforge
 
 pytestmark = pytest.mark.slow

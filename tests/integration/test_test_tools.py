@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer
 
-from tests.ledger.rows import COLUMNS, KEY_WIDTH, OMITTED, canonical
+from tests.ledger.replay import OMITTED, tables_of
+from tests.ledger.rows import CHANGING, KEY_WIDTH, digests
 from tests.ledger.workload import Workload, make_tables
+from tests.ledger.writer import FULL, Plan
 from tests.support.kafka_topics import create_topic
 from tests.support.topics import LiveReader, aborted_transactions, markers, read
 
@@ -53,25 +55,26 @@ def test_an_abandoned_kafka_transaction_is_seen_as_one_aborted_transaction(
 
 def _differences(database: Database, expected: Expected) -> list[object]:
     found: list[object] = []
-    for table, columns in COLUMNS.items():
+    for table, rows in tables_of(database.dsn()):
         left = {key for key, versions in expected.versions.items() if key[0] == table and versions[-1].op != "d"}
-        for values in database.rows(f"select {', '.join(columns)} from {table}"):
-            row = canonical(table, values)
+        for row in rows:
             key = (table, row[: KEY_WIDTH[table]])
-            wanted = expected.versions[key][-1].row or ()
+            last = expected.versions[key][-1]
             left.discard(key)
-            pairs = zip(row, wanted, strict=True)
-            if any(theirs not in (OMITTED, ours) for ours, theirs in pairs):
-                found.append((row, wanted))
+            digest, large = digests(table, row)
+            # Columns change without an event, which takes the last one of a row out of date.
+            if (last.digest != digest and table != CHANGING) or last.large not in (OMITTED, large):
+                found.append((row, last))
         found += left
     return found
 
 
+@pytest.mark.parametrize("plan", [Plan(), FULL], ids=["example", "full"])
 @pytest.mark.parametrize("restart", [False, True])
-def test_the_ledger_of_the_writers_ends_where_the_tables_do(database: Database, restart: bool) -> None:
+def test_the_ledger_of_the_writers_ends_where_the_tables_do(database: Database, restart: bool, plan: Plan) -> None:
     """Guards against a ledger that forgets or invents work, above all when the server dies during a COMMIT."""
-    make_tables(database.dsn())
-    with Workload(database.dsn(), seed=3) as load:
+    make_tables(database.dsn(), ledger=plan.ledger)
+    with Workload(database.dsn(), seed=3, plan=plan) as load:
         load.wait_for_rows(3_000)
         if restart:
             database.server.restart(immediate=True)
@@ -79,4 +82,6 @@ def test_the_ledger_of_the_writers_ends_where_the_tables_do(database: Database, 
     expected = load.expected()
     assert _differences(database, expected) == []
     assert expected.undone
+    assert not expected.vanished
     assert expected.events == load.events or restart
+    assert database.value("select count(*) from pg_prepared_xacts") == 0

@@ -1,8 +1,12 @@
-"""The three tables of the example pipeline: their SQL, random rows, and the one form rows are compared in.
+"""The tables: their SQL, random rows, and the one form in which rows are compared.
+
+Beside the three tables of the example pipeline there are, for those who want everything: `accounts`, between which
+money is moved and never made; `transfers`, one row a transaction; `shapes`, whose columns change under its writers.
 
 A row is compared as a tuple of plain values, column by column: numbers as Decimal, timestamps as microseconds since
 1970, dates as days, binary as bytes. What PostgreSQL returned to the writer and what a consumer decoded from a topic
 must come to the same tuple. `OMITTED` stands for a value that the server did not send again (out-of-line, unchanged).
+Whoever has to remember many rows keeps their `digests`.
 """
 
 from __future__ import annotations
@@ -11,10 +15,12 @@ import datetime as dt
 import json
 import uuid
 from decimal import Decimal
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Iterable, Sequence
 
 Row: TypeAlias = tuple[Any, ...]
 Key: TypeAlias = tuple[str, Row]
@@ -30,19 +36,38 @@ create table payments(id uuid primary key, order_id bigint not null, amount nume
   paid_on date, detail jsonb, raw bytea);
 create table workload_transactions(token bigint primary key);
 """
-PUBLICATION = "create publication orders_pub for table orders, order_items, payments"
+LEDGER_SCHEMA = """
+create table accounts(id bigint primary key, ver bigint not null, balance bigint not null, memo text);
+create table transfers(writer int not null, wseq bigint not null, debit bigint not null, credit bigint not null,
+  amount bigint not null, primary key(writer, wseq));
+create table shapes(id bigint primary key, ver bigint not null);
+"""
 
 COLUMNS = {
     "orders": ("id", "customer_id", "status", "total", "note", "created_at", "updated_at", "gift"),
     "order_items": ("order_id", "line", "sku", "qty", "price", "tags"),
     "payments": ("id", "order_id", "amount", "method", "paid_on", "detail", "raw"),
+    "accounts": ("id", "ver", "balance", "memo"),
+    "transfers": ("writer", "wseq", "debit", "credit", "amount"),
+    "shapes": ("id", "ver"),
 }
-KEY_WIDTH = {"orders": 1, "order_items": 2, "payments": 1}
+KEY_WIDTH = {"orders": 1, "order_items": 2, "payments": 1, "accounts": 1, "transfers": 2, "shapes": 1}
 TYPES = {
     "orders": ("bigint", "bigint", "text", "numeric", "text", "timestamptz", "timestamptz", "boolean"),
     "order_items": ("bigint", "int", "text", "int", "numeric", "text"),
     "payments": ("uuid", "bigint", "numeric", "text", "date", "jsonb", "bytea"),
+    "accounts": ("bigint", "bigint", "bigint", "text"),
+    "transfers": ("int", "bigint", "bigint", "bigint", "bigint"),
+    "shapes": ("bigint", "bigint"),
 }
+EXAMPLE = ("orders", "order_items", "payments")
+LEDGER = ("accounts", "transfers", "shapes")
+CHANGING = "shapes"
+"""The table whose further columns come, go and are renamed; in its rows each of those is a pair of name and value."""
+LARGE = {"orders": 4, "accounts": 3}
+"""Tables with a value that may lie outside of the row, and its place."""
+BALANCE = 2
+_PRICE = 4
 OMITTED = "<not sent again>"
 OUT_OF_LINE = 4000
 """Incompressible text longer than this is stored outside the row by PostgreSQL."""
@@ -51,18 +76,48 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _TEXTS = ("", "plain", 'quote" and \\ back', "tab\tline\nend", "€ ñ 漢字 😀", "NULL", "\\N", "null", "{}", "\x01\x7f")
 
 
-def schema_statements() -> list[str]:
-    """What creates the tables and the publication, one statement each."""
-    return [statement.strip() for statement in SCHEMA.split(";") if statement.strip()] + [PUBLICATION]
+def schema_statements(*, ledger: bool = False) -> list[str]:
+    """What creates the tables and the publication `orders_pub`, one statement each."""
+    schema = SCHEMA + (LEDGER_SCHEMA if ledger else "")
+    published = ", ".join(EXAMPLE + (LEDGER if ledger else ()))
+    statements = [statement.strip() for statement in schema.split(";") if statement.strip()]
+    return [*statements, f"create publication orders_pub for table {published}"]
 
 
-def canonical(table: str, values: Row) -> Row:
-    """The comparable form of a row as psycopg returned it, or as the writer built it."""
+def canonical(table: str, values: Sequence[Any], names: Iterable[str] | None = None) -> Row:
+    """The comparable form of a row as psycopg returned it, or as the writer built it.
+
+    Args: names: of all columns, for the table whose columns change.
+    """
     plain = tuple(map(_plain, values))
     if table == "orders" and plain[-1] is None:
         # Kafka Connect's converter writes a NULL as the column's default where there is one.
         return (*plain[:-1], False)
+    if table == "order_items" and plain[_PRICE] is not None:
+        # Debezium writes a number of free scale without the zeros at its end.
+        return (*plain[:_PRICE], plain[_PRICE].normalize(), *plain[_PRICE + 1 :])
+    if table == CHANGING and names is not None:
+        fixed = len(COLUMNS[CHANGING])
+        return (*plain[:fixed], *zip(list(names)[fixed:], plain[fixed:], strict=True))
     return plain
+
+
+def digests(table: str, row: Row | None) -> tuple[int, int | None]:
+    """What to remember of a row: all of it but the large value, and that one (None = NULL, 0 = `OMITTED`)."""
+    if row is None:
+        return 0, None
+    at = LARGE.get(table)
+    if at is None:
+        return _digest(row), None
+    large = row[at]
+    if large is not None:
+        large = 0 if large == OMITTED else _digest(large) | 1
+    return _digest((*row[:at], *row[at + 1 :])), large
+
+
+def _digest(value: Any) -> int:
+    # The representation tells 1, True and Decimal("1.0") apart, which are equal.
+    return int.from_bytes(blake2b(repr(value).encode(), digest_size=8).digest(), "big")
 
 
 def _plain(value: Any) -> Any:

@@ -4,29 +4,43 @@
         load.wait_for_rows(200_000)
     expected = load.expected()
 
-A server that goes away is waited for; the transaction it went away with is decided by its token at the end.
+With `plan=FULL` (and `make_tables(dsn, ledger=True)`) they do everything there is. A server that goes away is waited
+for; the transaction it went away with is decided by its token at the end.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
+from tests.ledger import money
 from tests.ledger.outcomes import Expected, Ledger, Transaction
+from tests.ledger.prepared import Prepared
+from tests.ledger.private import HOT_ORDER
 from tests.ledger.rows import COLUMNS, canonical, schema_statements
-from tests.ledger.writer import HOT_ORDER, Plan, Writer
+from tests.ledger.writer import Ending, Plan, Writer
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
+BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+"""What undoes a transaction though the connection lives."""
+_AGAIN_S = 0.2
+_PATIENCE_S = 120.0
+"""How long a stopped writer waits for a server that still has a prepared transaction of its own."""
+_TWO_PHASES = (Ending.PREPARED, Ending.PREPARED_ROLLBACK, Ending.LATER)
 
-def make_tables(dsn: str) -> None:
-    """Create the three tables, the transactions' own table and the publication `orders_pub`."""
+
+def make_tables(dsn: str, *, ledger: bool = False) -> None:
+    """Create the example's three tables, the transactions' own table and the publication `orders_pub`.
+
+    Args: ledger: with the tables that `Plan(ledger=True)` writes to, published as well.
+    """
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in schema_statements():
+        for statement in schema_statements(ledger=ledger):
             connection.execute(statement)
 
 
@@ -38,13 +52,15 @@ class Workload:
     ) -> None:
         """Nothing happens before `start`. `rows_per_s`: for all writers together; None = as fast as they can."""
         self._dsn = dsn
-        self._ledger = Ledger()
+        self._plan = plan or Plan()
+        self._ledger = Ledger(money.TOKENS) if self._plan.ledger else Ledger()
         self._rate = rows_per_s / writers if rows_per_s else None
-        plan = plan or Plan()
-        self._writers = [Writer(number, seed, plan) for number in range(1, writers + 1)]
+        self._writers = [Writer(number, seed, self._plan) for number in range(1, writers + 1)]
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
+        self._prepare = False
+        self._give_up = 0.0
 
     @property
     def rows(self) -> int:
@@ -57,8 +73,9 @@ class Workload:
         return self._ledger.events
 
     def start(self) -> None:
-        """Write the shared order, then let the writers loose."""
-        self._make_hot_order()
+        """Write what is shared, then let the writers loose."""
+        with psycopg.connect(self._dsn) as connection:
+            self._open(connection)
         self._threads = [threading.Thread(target=self._work, args=[writer]) for writer in self._writers]
         for thread in self._threads:
             thread.start()
@@ -68,6 +85,7 @@ class Workload:
 
         Raises: the first error of a writer that was not a server going away.
         """
+        self._give_up = time.monotonic() + _PATIENCE_S
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -86,7 +104,10 @@ class Workload:
 
     def expected(self) -> Expected:
         """What a consumer must see now. Call it after `stop`."""
-        return self._ledger.expected(self._dsn)
+        expected = self._ledger.expected(self._dsn)
+        if self._plan.ledger:
+            money.check(expected)
+        return expected
 
     def __enter__(self) -> Self:
         self.start()
@@ -95,52 +116,73 @@ class Workload:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _make_hot_order(self) -> None:
+    def _open(self, connection: Connection) -> None:
+        """The rows that all writers share, in one transaction of nobody's."""
+        (slots,) = connection.execute("show max_prepared_transactions").fetchone() or ("0",)
+        self._prepare = int(slots) > 0
+        transaction = Transaction(token=HOT_ORDER)
         names = ", ".join(COLUMNS["orders"])
         sql = f"insert into orders (id, customer_id, total, created_at) values (%s, 1, 0, now()) returning {names}"
-        transaction = Transaction(token=HOT_ORDER)
-        with psycopg.connect(self._dsn) as connection:
-            row = connection.execute(sql, [HOT_ORDER]).fetchone()
-            xid = connection.execute("select pg_current_xact_id()::text::numeric % 4294967296").fetchone()
+        row = connection.execute(sql, [HOT_ORDER]).fetchone()
         assert row is not None
-        assert xid is not None
-        transaction.xid = int(xid[0])
         transaction.record(("orders", (HOT_ORDER,)), "c", canonical("orders", row), 1)
-        transaction.rows = 1
+        transaction.rows += 1
+        if self._plan.ledger:
+            self._ledger.funds = money.open_shared(connection, transaction)
+            connection.execute("insert into transfers values (0, %s, 0, 0, 0)", [transaction.token])
+            transaction.record(("transfers", (0, transaction.token)), "c", (0, transaction.token, 0, 0, 0), 1)
+        else:
+            connection.execute("insert into workload_transactions values (%s)", [transaction.token])
+        (transaction.xid,) = connection.execute("select pg_current_xact_id()::text::int8 % 4294967296").fetchone() or ()
+        connection.commit()
         self._ledger.committed(transaction)
 
     def _work(self, writer: Writer) -> None:
+        prepared = Prepared(self._ledger, writer)
         try:
-            while not self._stop.is_set():
+            while not self._stop.is_set() or prepared.waiting:
                 try:
                     with psycopg.connect(self._dsn, autocommit=True) as connection:
-                        self._write(writer, connection)
+                        prepared.recover(connection)
+                        self._write(writer, connection, prepared)
                 except psycopg.OperationalError:
-                    self._stop.wait(0.2)
+                    time.sleep(_AGAIN_S)
+                    if self._stop.is_set() and time.monotonic() > self._give_up:
+                        raise
         except Exception as error:
             self._failures.append(error)
 
-    def _write(self, writer: Writer, connection: Connection) -> None:
+    def _write(self, writer: Writer, connection: Connection, prepared: Prepared) -> None:
         began, written = time.monotonic(), 0
         while not self._stop.is_set():
             transaction = writer.begin()
-            self._run_one(writer, connection, transaction)
+            try:
+                self._run_one(writer, connection, transaction, prepared)
+            except BUSY:
+                connection.execute("rollback")
             written += transaction.rows
+            prepared.settle_due(connection)
             if self._rate:
                 self._stop.wait(max(0.0, began + written / self._rate - time.monotonic()))
+        prepared.settle_all(connection)
 
-    def _run_one(self, writer: Writer, connection: Connection, transaction: Transaction) -> None:
+    def _run_one(self, writer: Writer, connection: Connection, transaction: Transaction, prepared: Prepared) -> None:
         try:
             connection.execute("begin")
-            commit = writer.run(connection, transaction)
-            if not commit:
+            ending = writer.run(connection, transaction, prepare=self._prepare)
+            if ending is Ending.ROLLBACK:
                 connection.execute("rollback")
         except BaseException:
             self._ledger.undone(transaction)
             raise
-        if not commit:
+        if ending is Ending.ROLLBACK:
             self._ledger.undone(transaction)
-            return
+        elif ending in _TWO_PHASES:
+            prepared.run(connection, transaction, ending)
+        else:
+            self._commit(writer, connection, transaction)
+
+    def _commit(self, writer: Writer, connection: Connection[Any], transaction: Transaction) -> None:
         try:
             connection.execute("commit")
         except psycopg.OperationalError:

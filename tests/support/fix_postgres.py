@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.support.fix_tls import Certificates
 
 VERSIONS = (14, 15, 16, 17, 18)
+_OPTIONS = {"max_prepared_transactions": "20"}
 # Over TLS with a password, except for the superuser, whom the fixtures use.
 _TLS_HBA = (
     "host all postgres 127.0.0.1/32 trust",
@@ -31,7 +32,7 @@ def _serve(
     hba: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
 ) -> Iterator[PostgresServer]:
-    server = PostgresServer(version, options=options, hba=hba, files=files)
+    server = PostgresServer(version, options={**_OPTIONS, **(options or {})}, hba=hba, files=files)
     try:
         server.start()
     except (BinariesMissing, DemoPackagesMissing) as error:

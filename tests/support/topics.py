@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from tests.support.kafka_log import parse_dump
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from deltaforge.embedded.kafka import KafkaCluster
 
@@ -26,6 +26,10 @@ class Record(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    topic: str = ""
+    time_ms: int = 0
+    """When it was written, as milliseconds since 1970."""
 
 
 class Marker(NamedTuple):
@@ -73,20 +77,32 @@ def read(
 
     Raises TimeoutError when that takes longer than `READ_S`.
     """
+    records = list(stream(bootstrap, [topic], committed=committed, security=security))
+    records.sort(key=lambda record: record[:2])
+    return records
+
+
+def stream(
+    bootstrap: str, topics: Sequence[str], *, committed: bool = True, security: Mapping[str, str] | None = None
+) -> Iterator[Record]:
+    """The same of several topics, record by record as they come: in order within each partition.
+
+    Raises TimeoutError when nothing comes for `READ_S`.
+    """
     reader = consumer(bootstrap, committed=committed, security=security)
-    records: list[Record] = []
     try:
-        open_ = set(partitions(reader, topic))
-        reader.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in open_])
+        open_ = {(topic, number) for topic in topics for number in partitions(reader, topic)}
+        reader.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in open_])
         deadline = time.monotonic() + READ_S
         while open_:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{topic}: partitions {sorted(open_)} not read to their end")
-            _take(reader, records, open_.discard)
+                raise TimeoutError(f"partitions {sorted(open_)} not read to their end")
+            records = take(reader, lambda topic, number: open_.discard((topic, number)))
+            if records:
+                deadline = time.monotonic() + READ_S
+            yield from records
     finally:
         reader.close()
-    records.sort(key=lambda record: record[:2])
-    return records
 
 
 class Watch:
@@ -161,21 +177,39 @@ class LiveReader:
 
     def _work(self) -> None:
         while not self._stop.is_set():
-            _take(self._consumer, self.records, lambda _: None)
+            self.records += take(self._consumer, lambda *_: None)
 
 
-def _take(reader: Consumer, records: list[Record], on_end: Callable[[int], None]) -> None:
+def take(reader: Consumer, on_end: Callable[[str, int], None]) -> list[Record]:
+    """What has come, waiting at most 0.2 s for the first record; `on_end` is told the partitions whose end is reached.
+
+    Raises KafkaException when it will not get better.
+    """
+    records: list[Record] = []
     for message in reader.consume(2000, timeout=0.2):
-        partition, offset = message.partition(), message.offset()
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
         assert partition is not None
         assert offset is not None
         error = message.error()
         if error is None:
-            records.append(Record(partition, offset, message.key(), message.value()))
+            headers: Any = message.headers()
+            records.append(
+                Record(
+                    partition,
+                    offset,
+                    message.key(),
+                    message.value(),
+                    tuple(headers) if headers else (),
+                    topic,
+                    message.timestamp()[1],
+                )
+            )
         elif error.code() == KafkaError._PARTITION_EOF:
-            on_end(partition)
+            on_end(topic, partition)
         elif not error.retriable() and error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
             raise KafkaException(error)
+    return records
 
 
 _FILE = re.compile(r"^Dumping .*/(?P<topic>[^/]+)-(?P<partition>\d+)/\d+\.log$", re.MULTILINE)

@@ -47,9 +47,10 @@ def _right() -> tuple[list[Record], Expected]:
     for at, (op, order, version, xid) in enumerate(history):
         row = None if op == "d" else _expected_row(order, version)
         transactions[xid].record(("orders", (order,)), op, row, at)
-        records.append(Record(0, len(records), _key(order), _value(op, order, version, xid, 100 * (xid - 9))))
+        value = _value(op, order, version, xid, 100 * (xid - 9))
+        records.append(Record(0, len(records), _key(order), value, topic="t"))
         if op == "d":
-            records.append(Record(0, len(records), _key(order), None))
+            records.append(Record(0, len(records), _key(order), None, topic="t"))
     return records, collect(transactions.values(), [ABORTED])
 
 
@@ -80,11 +81,11 @@ def _swap(records: list[Record]) -> None:
 
 
 def _undo(records: list[Record]) -> None:
-    records.insert(4, Record(0, 4, _key(2), _value("u", 2, 7, ABORTED, 300)))
+    records.insert(4, Record(0, 4, _key(2), _value("u", 2, 7, ABORTED, 300), topic="t"))
 
 
 def _invent(records: list[Record]) -> None:
-    records.insert(4, Record(0, 4, _key(3), _value("c", 3, 1, 11, 200)))
+    records.insert(4, Record(0, 4, _key(3), _value("c", 3, 1, 11, 200), topic="t"))
 
 
 def _change(records: list[Record]) -> None:
@@ -96,7 +97,7 @@ def _drop_tombstone(records: list[Record]) -> None:
 
 
 def _stray_tombstone(records: list[Record]) -> None:
-    records.insert(2, Record(0, 2, _key(2), None))
+    records.insert(2, Record(0, 2, _key(2), None, topic="t"))
 
 
 def _break_value(records: list[Record]) -> None:
