@@ -1,0 +1,162 @@
+"""The servers behind their proxies, one pipeline between them, writers before it and a reader behind it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from deltaforge.embedded.postgres import PostgresServer
+from tests.ledger.workload import Workload, make_tables
+from tests.ledger.writer import FULL
+from tests.proxy.cluster import ProxiedKafka
+from tests.proxy.proxy import Proxy
+from tests.support.databases import create_database, drop_database
+from tests.support.kafka_topics import create_topic
+from tests.support.pipelines import local, write
+from tests.support.process import Deltaforge
+from tests.support.topics import LiveReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.databases import Database
+
+PARTITIONS = 3
+ROWS_PER_S = 400.0
+RECOVER_S = 120.0
+"""Longest wait for the first new event once everything is mended: then liveness is broken."""
+
+
+class Trouble(Exception):
+    """Something happened that no recoverable fault may cause."""
+
+
+@dataclass
+class Servers:
+    """PostgreSQL and Kafka, each behind a proxy; they outlive a round."""
+
+    postgres: PostgresServer = field(
+        default_factory=lambda: PostgresServer(options={"max_prepared_transactions": "20", "wal_sender_timeout": "10s"})
+    )
+    kafka: ProxiedKafka = field(default_factory=ProxiedKafka)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.proxy = Proxy(self.postgres.host, self.postgres.port)
+
+    def heal(self) -> None:
+        """Lift whatever a proxy does, and start what does not run."""
+        self.proxy.heal()
+        self.kafka.heal()
+        if not self.postgres.running:
+            self.postgres.start()
+        for node in self.kafka.cluster.nodes:
+            if not node.running:
+                self.kafka.cluster.start_node(node.node_id)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self.postgres)
+            stack.enter_context(self.proxy)
+            stack.enter_context(self.kafka)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+class Stage:
+    """One round: a database, a topic and a pipeline of its own."""
+
+    def __init__(self, servers: Servers, name: str, seed: int, directory: Path) -> None:
+        self.servers, self.name, self._seed = servers, name, seed
+        self._directory = directory
+        self._stack = ExitStack()
+        self.recovered_s: list[float] = []
+        """Seconds from the mending of a fault to the first new event that a reader saw."""
+        self.kills = 0
+
+    @property
+    def kafka(self) -> ProxiedKafka:
+        """The brokers."""
+        return self.servers.kafka
+
+    @property
+    def postgres(self) -> PostgresServer:
+        """The server."""
+        return self.servers.postgres
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.database: Database = create_database(self.postgres)
+            stack.callback(drop_database, self.database)
+            make_tables(self.database.dsn(), ledger=True)
+            self.topic = create_topic(self.kafka.direct, f"{self.name}.events", PARTITIONS)
+            self.product = self.instance()
+            stack.callback(lambda: self.product.close())
+            # The slot has to stand before the first row.
+            self.product.start()
+            self.product.wait_ready()
+            self.reader = stack.enter_context(LiveReader(self.kafka.direct, self.topic))
+            self.load = Workload(self.database.dsn(), seed=self._seed, rows_per_s=ROWS_PER_S, plan=FULL)
+            self.load.start()
+            stack.callback(self._stop_load)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _stop_load(self) -> None:
+        if self.load is not None:
+            self.load.stop()
+
+    def instance(self) -> Deltaforge:
+        """Another process for the same pipeline, not started; it reaches the servers through the proxies only."""
+        file = self._directory / f"{self.name}.yaml"
+        document = local(self.name, self.topic)
+        tables = "select schemaname || '.' || tablename from pg_publication_tables where pubname = 'orders_pub'"
+        document["spec"]["source"]["config"]["tables"] = sorted(name for (name,) in self.database.rows(tables))
+        write(file, document)
+        dsn = self.database.dsn().replace(f":{self.postgres.port}/", f":{self.servers.proxy.port}/")
+        return Deltaforge(file, {"POSTGRES_DSN": dsn, "KAFKA_BROKERS": self.kafka.bootstrap}, name=self.name)
+
+    # ---- for faults
+
+    def kill(self) -> None:
+        """SIGKILL to the process."""
+        self.product.kill9()
+        self.kills += 1
+
+    def take_over(self, other: Deltaforge) -> None:
+        """From now on `other` is the process."""
+        former, self.product = self.product, other
+        self._stack.callback(other.close)
+        if former.running:
+            former.kill9()
+
+    def mend(self) -> None:
+        """Heal the servers, and start the process if somebody killed it.
+
+        Raises Trouble when it ended by itself: of a fault that passes it has to recover alone.
+        """
+        self.servers.heal()
+        if not self.product.running:
+            code = self.product.wait()
+            if code not in (0, -9):
+                raise Trouble(f"the process ended by itself with {code}:\n{self.product.tail()}")
+            self.product.start()
+
+    def recover(self) -> None:
+        """Wait for a new event. Raises Trouble when none comes, or the process ends."""
+        began, seen = time.monotonic(), self.reader.count
+        while self.reader.count == seen:
+            if not self.product.running:
+                raise Trouble(f"the process ended by itself with {self.product.wait()}:\n{self.product.tail()}")
+            if time.monotonic() - began > RECOVER_S:
+                raise Trouble(f"no new event within {RECOVER_S:.0f} s:\n{self.product.tail()}")
+            time.sleep(0.02)
+        self.recovered_s.append(time.monotonic() - began)
