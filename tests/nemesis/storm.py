@@ -169,12 +169,12 @@ def _round(
 def _strike(stage: Stage, step: Step) -> None:
     """Do what the step says, mend it, and wait for what comes after."""
     time.sleep(step.calm_s)
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
 
     def strike(number: int, fault: Fault) -> None:
         try:
             fault.act(stage, random.Random(f"{step.seed}/{number}"))
-        except BaseException as error:
+        except Exception as error:
             errors.append(error)
 
     threads = [threading.Thread(target=strike, args=each) for each in enumerate(step.faults)]
