@@ -166,6 +166,7 @@ def _final(bench: Bench, expected: Expected, *, marked: bool = True) -> Verdict:
     return judge(read(bench.kafka.bootstrap(), bench.topic), expected, marks)
 
 
+@pytest.mark.fault("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P10", "P11", "P12", "P13", "P14")
 @pytest.mark.slow
 def test_a_kill_at_any_place_loses_and_doubles_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Guards every order of steps that only holds as long as nobody dies between two of them."""
@@ -184,6 +185,7 @@ def test_a_kill_at_any_place_loses_and_doubles_nothing(bench: Bench, capsys: pyt
     assert final.clean, str(final)
 
 
+@pytest.mark.fault("P26")
 @pytest.mark.slow
 def test_an_error_at_any_place_loses_and_doubles_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Guards state that outlives the actor it belonged to, and producers that nobody throws away."""
@@ -208,6 +210,7 @@ def _chunks(points: Sequence[Point]) -> list[Sequence[Point]]:
     return [points[at : at + TOGETHER] for at in range(0, len(points), TOGETHER)]
 
 
+@pytest.mark.fault("P20")
 @pytest.mark.slow
 def test_the_change_of_producers_after_a_slow_commit_is_as_safe_as_any(
     bench: Bench, capsys: pytest.CaptureFixture[str]
@@ -226,6 +229,7 @@ def test_the_change_of_producers_after_a_slow_commit_is_as_safe_as_any(
     assert final.clean, str(final)
 
 
+@pytest.mark.fault("P18")
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", [{"max_tx_events": 20}, {"respect_source_tx": False}], ids=str)
 def test_a_kill_inside_a_split_transaction_loses_and_doubles_nothing(
@@ -248,6 +252,7 @@ def test_a_kill_inside_a_split_transaction_loses_and_doubles_nothing(
     assert torn.troubles["torn"] > 0, "nothing was split"
 
 
+@pytest.mark.fault("P5", "P6", "P7", "P8", "P10", "P12")
 @pytest.mark.slow
 def test_at_least_once_loses_nothing_at_any_kill(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Guards `exactly_once: false`: rows may come again, none may be missing and none may be made up."""

@@ -118,6 +118,7 @@ def _write_to(site: Site, pipelines: Iterable[Killed], numbers: Sequence[int]) -
     insert_orders(site.database, numbers)
 
 
+@pytest.mark.fault("P17")
 @pytest.mark.parametrize("step", STEPS)
 def test_a_first_start_killed_at_any_step_is_gone_on_with(killed: dict[str, Killed], step: str) -> None:
     """Guards a half-made first start that needs a person, or that forgets or repeats what came meanwhile."""
@@ -126,6 +127,7 @@ def test_a_first_start_killed_at_any_step_is_gone_on_with(killed: dict[str, Kill
     assert one.seen == one.expected
 
 
+@pytest.mark.fault("P17", "G17")
 def test_a_slot_whose_creation_waits_for_an_old_transaction_is_waited_for_also_after_a_kill(site: Site) -> None:
     """Guards a second slot, or a refusal, while the server still makes the first one for a process long dead."""
     pipeline = site.pipeline("waiting", "waiting")

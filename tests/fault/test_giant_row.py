@@ -20,6 +20,7 @@ GIANT = 40 * 2**20
 WAIT_S = 60.0
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.slow
 def test_a_row_larger_than_the_whole_budget_passes(database: Database, tmp_path: Path) -> None:
     """Guards against a row that waits for room which its own BEGIN, read before it, takes away."""

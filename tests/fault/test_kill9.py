@@ -104,6 +104,7 @@ def product(
     product.close()
 
 
+@pytest.mark.fault("P21", "G13")
 @pytest.mark.slow
 def test_kills_at_random_moments_lose_and_double_nothing(
     product: Deltaforge, kafka: KafkaCluster, database: Database, topic: str, capsys: pytest.CaptureFixture[str]

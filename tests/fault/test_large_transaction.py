@@ -105,6 +105,7 @@ def large_run(database: Database, topic_prefix: str, tmp_path: Path) -> Iterator
         product.close()
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.slow
 def test_a_transaction_of_a_million_rows_is_one_kafka_transaction_in_constant_memory(
     large_run: Callable[..., tuple[Run, str]], kafka: KafkaCluster, capsys: pytest.CaptureFixture[str]
@@ -127,6 +128,7 @@ def test_a_transaction_of_a_million_rows_is_one_kafka_transaction_in_constant_me
     assert large.peak < small.peak * SAME_MEMORY
 
 
+@pytest.mark.fault("G12", "K4")
 @pytest.mark.slow
 def test_a_large_transaction_never_waits_for_room_that_was_delivered_long_ago(
     large_run: Callable[..., tuple[Run, str]], make_kafka: Callable[..., KafkaCluster]

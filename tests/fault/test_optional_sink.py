@@ -24,6 +24,7 @@ WAIT_S = 90.0
 CONFIRMED = "select confirmed_flush_lsn::text from pg_replication_slots"
 
 
+@pytest.mark.fault("K1")
 @pytest.mark.slow
 def test_an_outage_of_an_optional_kafka_holds_up_nobody_and_leaves_no_gap(
     make_kafka: Callable[..., KafkaCluster], database: Database, tmp_path: Path

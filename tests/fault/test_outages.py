@@ -131,6 +131,7 @@ def make_site(
         site.product.close()
 
 
+@pytest.mark.fault("K1")
 @pytest.mark.slow
 @pytest.mark.parametrize("timeout", ["60s", "5s"])
 def test_kafka_away_under_load_is_waited_out_in_constant_memory(
@@ -179,6 +180,7 @@ def test_kafka_away_under_load_is_waited_out_in_constant_memory(
     assert crashes == 0, site.product.tail()
 
 
+@pytest.mark.fault("G1", "G2")
 @pytest.mark.slow
 def test_postgres_restarted_under_load_is_never_held_up_by_us(
     make_site: Callable[..., Site], capsys: pytest.CaptureFixture[str]
@@ -215,6 +217,7 @@ def test_postgres_restarted_under_load_is_never_held_up_by_us(
     assert crashes == 0, site.product.tail()
 
 
+@pytest.mark.fault("G3", "K18")
 @pytest.mark.slow
 def test_new_epochs_leave_no_threads_and_descriptors_behind(
     make_site: Callable[..., Site], capsys: pytest.CaptureFixture[str]

@@ -190,6 +190,7 @@ def refusals(product: Deltaforge) -> list[str]:
     return [line for line in product.text().splitlines() if re.match(r"pipeline \S+ refused: ", line)]
 
 
+@pytest.mark.fault("G6", "K11")
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_pipeline_whose_slot_or_record_was_damaged_ends_with_one_clear_line(wreck: Wreck, kind: str) -> None:
     """Guards against going on over a hole, and against a refusal that leaves the operator guessing."""
@@ -201,6 +202,7 @@ def test_a_pipeline_whose_slot_or_record_was_damaged_ends_with_one_clear_line(wr
     assert re.search(rf"{flag}={LSN}", lines[0]), lines[0]
 
 
+@pytest.mark.fault("G6", "K11")
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_the_named_flag_starts_a_refused_pipeline_and_any_other_lsn_does_not(wreck: Wreck, kind: str) -> None:
     """Guards against a flag, left in a manifest, that waves a later loss through; and against one that does nothing."""
@@ -210,6 +212,7 @@ def test_the_named_flag_starts_a_refused_pipeline_and_any_other_lsn_does_not(wre
     assert wreck.seen[kind] == [*BEFORE, *missed, *AFTER, *LAST]
 
 
+@pytest.mark.fault("G6", "K11")
 def test_a_refusal_moves_no_slot_and_leaves_its_neighbours_alone(wreck: Wreck) -> None:
     """Guards against confirming, making or dropping anything on the way to a refusal."""
     assert wreck.slots_then == wreck.slots
@@ -223,6 +226,7 @@ def test_a_refusal_moves_no_slot_and_leaves_its_neighbours_alone(wreck: Wreck) -
 # ---- wrong source
 
 
+@pytest.mark.fault("G5")
 def test_a_wrong_database_or_server_is_refused_before_the_rightful_instance_notices(
     site: Site,
     make_database: Callable[[PostgresServer], Database],
@@ -270,6 +274,7 @@ def system_identifier(database: Database) -> str:
 # ---- damage done under way
 
 
+@pytest.mark.fault("G6", "K11")
 def test_what_disappears_under_a_running_pipeline_ends_in_a_refusal_and_no_hot_loop(site: Site) -> None:
     """Guards against writing on without a position, and against asking the servers a thousand times a minute."""
     # GIVEN four pipelines at work in one process

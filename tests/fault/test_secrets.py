@@ -197,6 +197,7 @@ def _pipeline(name: str, dsn: str, conf: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.fault("K15")
 @pytest.mark.slow
 def test_logins_that_fail_in_every_way_show_no_password(
     database15: Database, cluster: KafkaCluster, certificates: Certificates, tmp_path: Path
@@ -276,6 +277,7 @@ def test_the_stacks_of_a_process_that_is_killed_by_a_signal_show_no_password(
     assert not watched.leaks()
 
 
+@pytest.mark.fault("P27")
 def test_the_stacks_of_a_process_that_stands_still_show_no_password(working: Callable[..., Deltaforge]) -> None:
     """Guards against the watchdog's report."""
     product = working("reader.loop=block", "--stall-after", "2")

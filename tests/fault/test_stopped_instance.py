@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WAIT_S = 90.0
 
 
+@pytest.mark.fault("P24")
 @pytest.mark.slow
 @pytest.mark.parametrize("exactly_once", [True, False])
 def test_a_process_that_wakes_up_after_another_took_over_stands_by_and_harms_nobody(

@@ -109,6 +109,7 @@ class Pair:
             killed.start()
 
 
+@pytest.mark.fault("X1", "G8")
 def test_one_instance_works_the_other_waits_and_roles_change_without_loss(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +178,7 @@ def _table(pair: Pair, load: Workload, verdict: Verdict, doubts: int, seconds: f
     )
 
 
+@pytest.mark.fault("X1")
 def test_two_instances_that_start_for_the_very_first_time_together_agree(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "IDLE_S", 1)
 
 
+@pytest.mark.fault("X3")
 async def test_clients_that_send_slowly_do_not_keep_others_out() -> None:
     """Guards against a handful of half-open requests that occupy the server for ever."""
     async with serving(Fixed(RUNNING)) as client:
@@ -37,6 +38,7 @@ async def test_clients_that_send_slowly_do_not_keep_others_out() -> None:
         assert (await client.get("/health")).code == 200
 
 
+@pytest.mark.fault("X3")
 async def test_a_client_that_drips_header_bytes_is_cut_off() -> None:
     """Guards against a read timeout that every further byte renews."""
     async with serving(Fixed(RUNNING)) as client, await client.stream() as stream:
@@ -56,6 +58,7 @@ async def _drip(stream: trio.SocketStream) -> None:
                 answered = True
 
 
+@pytest.mark.fault("X3")
 async def test_too_many_connections_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against file descriptors that the pipelines need."""
     monkeypatch.setattr(server, "IDLE_S", 1000)
@@ -75,6 +78,7 @@ async def test_too_many_connections_are_closed_at_once(monkeypatch: pytest.Monke
                 pass
 
 
+@pytest.mark.fault("X3")
 async def test_a_client_that_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against a server that cannot stop because one client does not read its answer."""
     # GIVEN an answer larger than all buffers on the way
@@ -117,6 +121,7 @@ GARBAGE = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("X3")
 @pytest.mark.parametrize("kind", GARBAGE)
 async def test_garbage_ends_its_own_connection_only(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Guards against a server that a stranger's bytes can take down, or make say more than 4xx."""
@@ -137,6 +142,7 @@ async def test_garbage_ends_its_own_connection_only(kind: str, capfd: pytest.Cap
     capfd.readouterr()
 
 
+@pytest.mark.fault("X3")
 async def test_a_connection_that_fails_inside_ends_alone(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +177,7 @@ async def _until(stream: trio.SocketStream, end: bytes) -> bytes:
     return data
 
 
+@pytest.mark.fault("X3")
 async def test_connections_that_are_over_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against a prober that connects and goes away, and so locks everybody out."""
     monkeypatch.setattr(server, "IDLE_S", 1000)
@@ -182,6 +189,7 @@ async def test_connections_that_are_over_leave_room_for_others(monkeypatch: pyte
                 pass
 
 
+@pytest.mark.fault("X3")
 async def test_a_crash_of_the_server_is_repaired_on_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against an admin that is gone for good after one error, or comes back somewhere else."""
     crashed = trio.Event()

@@ -115,6 +115,7 @@ def _drop_role(server: PostgresServer) -> None:
         connection.execute(f"DROP ROLE {PLAIN_ROLE}")
 
 
+@pytest.mark.fault("G9")
 def test_a_missing_publication_is_asked_for_in_sql_that_can_be_pasted(scene: Blocked) -> None:
     """Guards against an error that sends its reader to the manual."""
     statement = "CREATE PUBLICATION orders_pub FOR TABLE public.order_items, public.orders, public.payments;"
@@ -127,6 +128,7 @@ def test_a_missing_publication_is_asked_for_in_sql_that_can_be_pasted(scene: Blo
     scene.delivers("no-publication", database, scene.kafka)
 
 
+@pytest.mark.fault("G9")
 def test_a_table_that_is_not_published_is_named_with_the_statement_that_adds_it(scene: Blocked) -> None:
     """Guards against a table that is silently left out."""
     statement = "ALTER PUBLICATION orders_pub ADD TABLE public.payments;"
@@ -147,6 +149,7 @@ def test_a_role_that_may_not_replicate_is_named(scene: Blocked) -> None:
     scene.runs("no-right")
 
 
+@pytest.mark.fault("K10")
 @pytest.mark.parametrize("name", ["no-topics", "no-topics-at-least-once"])
 def test_a_missing_topic_is_named_with_the_command_that_creates_it(scene: Blocked, name: str) -> None:
     """Guards against topics made with the broker's defaults, and against a slot for a pipeline that cannot work."""
@@ -162,6 +165,7 @@ def test_a_missing_topic_is_named_with_the_command_that_creates_it(scene: Blocke
     scene.delivers(name, database, scene.kafka)
 
 
+@pytest.mark.fault("K10")
 def test_create_topics_makes_the_topic_as_it_says(scene: Blocked) -> None:
     """Guards against a wish that is taken half, and against calling a topic missing that was just made."""
     name = "creates-topics"
@@ -187,6 +191,7 @@ def test_a_topic_that_cannot_be_created_is_the_operators_to_mend(scene: Blocked)
     scene.runs("too-many-topics")
 
 
+@pytest.mark.fault("K15")
 def test_a_file_of_client_conf_that_is_not_there_is_named(scene: Blocked) -> None:
     """Guards against OpenSSL's words, which name neither the file nor what is wrong with it."""
     file = scene.directory / "ca.pem"
@@ -197,6 +202,7 @@ def test_a_file_of_client_conf_that_is_not_there_is_named(scene: Blocked) -> Non
     scene.told("no-authority", "blocked", "ssl.ca.location failed")
 
 
+@pytest.mark.fault("D3")
 def test_a_column_that_cannot_be_written_is_named_in_the_log(scene: Blocked) -> None:
     """Guards against a column that readers miss months later."""
     scene.delivers("left-out", scene.databases["left-out"], scene.kafka)
@@ -205,6 +211,7 @@ def test_a_column_that_cannot_be_written_is_named_in_the_log(scene: Blocked) -> 
     wait_until(lambda: told in scene.product.text(), "a warning about the column", scene.alive)
 
 
+@pytest.mark.fault("N6")
 def test_servers_that_are_down_at_the_start_are_named_and_waited_for(scene: Blocked) -> None:
     """Guards against an ok in /health from a process that reaches nobody, and against an exit for a matter of order."""
     address = f"postgres@127.0.0.1:{scene.late_postgres.port}/{scene.databases['late'].name}"
@@ -212,6 +219,7 @@ def test_servers_that_are_down_at_the_start_are_named_and_waited_for(scene: Bloc
     scene.at_start["kafka"].says(scene.late_kafka.bootstrap(), "are the brokers up")
 
 
+@pytest.mark.fault("G7")
 def test_what_is_wrong_with_a_server_is_named_piece_by_piece(scene: Blocked) -> None:
     """Guards against a restart of ours for each thing that was mended in PostgreSQL."""
     database = scene.databases["late"]
@@ -232,6 +240,7 @@ def test_what_is_wrong_with_a_server_is_named_piece_by_piece(scene: Blocked) -> 
     scene.runs("no-database")
 
 
+@pytest.mark.fault("K10")
 def test_a_broker_that_creates_topics_by_itself_is_kept_from_it(scene: Blocked) -> None:
     """Guards against a data topic with one partition and nobody's settings, for asking whether it is there."""
     topic, bootstrap = scene.topic("kafka-late"), scene.late_kafka.bootstrap()

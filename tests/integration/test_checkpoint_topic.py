@@ -122,6 +122,7 @@ async def test_a_missing_data_topic_is_named_with_the_command_that_creates_it(
             assert command in missing.value.hint
 
 
+@pytest.mark.fault("K11")
 @pytest.mark.parametrize(
     ("partitions", "config", "words"),
     [
@@ -150,6 +151,7 @@ async def test_first_records_are_kept_under_keys_of_their_own(topic: CheckpointT
         assert await topic.read(wait_s=0) == Stored(record("creating", 1), record("born", 2))
 
 
+@pytest.mark.fault("K16")
 async def test_an_open_transaction_hides_the_newest_record_until_it_ends(
     topic: CheckpointTopic, kafka: KafkaCluster, name: str, topic_prefix: str
 ) -> None:
@@ -199,6 +201,7 @@ async def test_an_aborted_record_is_never_seen_and_markers_at_the_end_do_not_sto
             assert stored == Stored(running=record("running", 1))
 
 
+@pytest.mark.fault("K10")
 async def test_a_recreated_topic_is_empty_and_has_another_id(
     topic: CheckpointTopic, kafka: KafkaCluster, topic_prefix: str
 ) -> None:
@@ -212,6 +215,7 @@ async def test_a_recreated_topic_is_empty_and_has_another_id(
     assert before.topic_id != after.topic_id
 
 
+@pytest.mark.fault("K7")
 async def test_marks_count_what_is_not_committed_yet(
     topic: CheckpointTopic, kafka: KafkaCluster, topic_prefix: str
 ) -> None:
@@ -226,6 +230,7 @@ async def test_marks_count_what_is_not_committed_yet(
         await trio.to_thread.run_sync(made.abort_transaction, 30)
 
 
+@pytest.mark.fault("K11")
 @pytest.mark.parametrize("key", [b"running", b"somebody"])
 async def test_a_record_that_is_not_ours_is_refused_with_topic_and_offset(
     topic: CheckpointTopic, kafka: KafkaCluster, name: str, key: bytes
@@ -242,6 +247,7 @@ async def test_a_record_that_is_not_ours_is_refused_with_topic_and_offset(
                 await ask()
 
 
+@pytest.mark.fault("K11")
 async def test_a_tombstone_counts_as_no_record(topic: CheckpointTopic, kafka: KafkaCluster, name: str) -> None:
     """Guards an emptied topic: it must lead to the refusal of the first start, not to a crash."""
     with trio.fail_after(60):
@@ -271,6 +277,7 @@ async def test_the_newest_of_fifty_thousand_records_is_found_fast(
         print(f"\nnewest of 50,000 checkpoint records read in {took:.2f} s")
 
 
+@pytest.mark.fault("K16")
 async def test_a_read_can_be_cancelled_while_a_transaction_pins_the_partition(
     topic: CheckpointTopic, kafka: KafkaCluster, name: str, topic_prefix: str
 ) -> None:
@@ -286,6 +293,7 @@ async def test_a_read_can_be_cancelled_while_a_transaction_pins_the_partition(
             await trio.to_thread.run_sync(foreign.abort_transaction, 30)
 
 
+@pytest.mark.fault("K15")
 @pytest.mark.slow
 async def test_brokers_that_are_away_are_transient_and_a_refused_login_is_the_operators(
     kafka: KafkaCluster, unused_tcp_port: int
@@ -328,6 +336,7 @@ async def test_every_way_to_log_in_prepares_and_reads_the_topic(
         await topic.aclose()
 
 
+@pytest.mark.fault("K15")
 @pytest.mark.slow
 async def test_a_wrong_password_is_the_operators_and_is_not_repeated_in_the_error(
     kafka3: KafkaCluster, certificates: Certificates

@@ -93,6 +93,7 @@ def _wait_for(process: subprocess.Popen[str], text: str) -> None:
     assert any(text in line for line in process.stderr), f"ended without saying {text!r}"
 
 
+@pytest.mark.fault("C2")
 def test_validate_prints_every_problem_in_file_order(tmp_path: Path) -> None:
     """Guards against fixing a file one error at a time."""
     file = tmp_path / "broken.yaml"
@@ -130,6 +131,7 @@ def test_validate_looks_at_every_file_of_a_directory(tmp_path: Path) -> None:
     assert "b.yaml: pipeline orders-to-kafka-prod is valid" in done.stdout
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("form", [["{}"], ["run", "{}"], ["--config", "{}"], ["run", "--config", "{}"]])
 def test_a_broken_file_is_not_started(tmp_path: Path, form: list[str]) -> None:
     """Guards against a pipeline that runs with half of what was written."""
@@ -259,6 +261,7 @@ def _get(address: str, path: str) -> str:
             return error.read().decode()
 
 
+@pytest.mark.fault("P22")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_in_order_and_ends_with_0(stdout_example: Path, number: signal.Signals) -> None:
     """Guards against a container that is killed because it did not listen."""
@@ -272,6 +275,7 @@ def test_a_signal_stops_in_order_and_ends_with_0(stdout_example: Path, number: s
     assert "Traceback" not in rest
 
 
+@pytest.mark.fault("P22")
 def test_a_second_signal_ends_at_once(stdout_example: Path) -> None:
     """Guards against an operator who has to look up the process id for kill -9."""
     # GIVEN a process whose drain would take longer than anybody waits
@@ -288,6 +292,7 @@ def test_a_second_signal_ends_at_once(stdout_example: Path) -> None:
     assert process.returncode in (0, 128 + signal.SIGINT), rest
 
 
+@pytest.mark.fault("C2")
 def test_one_bad_file_of_a_directory_is_shown_and_the_others_run(stdout_example: Path) -> None:
     """Guards against a typing error that stops every other pipeline at the next start."""
     (stdout_example.parent / "broken.yaml").write_text(BROKEN)
@@ -317,6 +322,7 @@ def test_no_secret_is_shown_anywhere(stdout_example: Path) -> None:
         assert not any(canary in text for canary in CANARIES)
 
 
+@pytest.mark.fault("C5")
 def test_a_log_nobody_reads_does_not_keep_the_process_alive(stdout_example: Path) -> None:
     """Guards against a process that hangs because the other end of its log pipe does."""
     # GIVEN a process whose stderr is a full pipe that nobody reads

@@ -77,6 +77,7 @@ def check_record(record: Record) -> None:
     assert binding.from_kafka(message, JSONFormat()).get_data() == data
 
 
+@pytest.mark.fault("P5")
 @pytest.mark.slow
 def test_events_arrive_whole_and_have_the_same_ids_after_a_kill(
     kafka: KafkaCluster, database: Database, tmp_path: Path, topic_prefix: str

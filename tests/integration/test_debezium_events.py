@@ -135,6 +135,7 @@ CASES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("G19")
 @pytest.mark.parametrize("name", CASES)
 def test_what_stands_beside_rows_has_the_bytes_of_debezium(streams: dict[str, list[Item]], name: str) -> None:
     """Guards against any byte, count or place in a transaction that a Debezium consumer would not expect."""

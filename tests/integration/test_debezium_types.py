@@ -135,6 +135,7 @@ def encoded(parts: list[TransactionPart], encoder: Any) -> dict[str, list[Record
     return found
 
 
+@pytest.mark.fault("D2", "D3")
 @pytest.mark.parametrize(("name", "recording"), RECORDINGS)
 def test_every_type_has_the_bytes_of_debezium(
     streams: dict[str, list[TransactionPart]], name: str, recording: str

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deltaforge.embedded.kafka import KafkaCluster
 
 
+@pytest.mark.fault("K18")
 @pytest.mark.parametrize("step", ["produce", "flush", "commit", "wait"])
 async def test_a_fenced_producer_ends_in_a_doubt_and_in_no_crash(
     kafka: KafkaCluster, topic_prefix: str, step: str

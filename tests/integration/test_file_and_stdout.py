@@ -53,6 +53,7 @@ async def until_accepted(handles: Handles, number: int, *items: object) -> None:
             return
 
 
+@pytest.mark.fault("C1")
 async def test_a_line_torn_by_a_crash_is_cut_away(tmp_path: Path) -> None:
     """Guards readers of the file: half a line is not JSON."""
     path = tmp_path / "out"
@@ -78,6 +79,7 @@ async def test_a_long_torn_line_is_cut_away_to_its_very_beginning(tmp_path: Path
     assert ids(path) == ["old"]
 
 
+@pytest.mark.fault("C1")
 async def test_a_missing_directory_blocks_until_somebody_makes_it(tmp_path: Path) -> None:
     """Guards a typing error in `path`: nothing is confirmed, and mending it is enough."""
     path = tmp_path / "later" / "out"
@@ -94,6 +96,7 @@ async def test_a_missing_directory_blocks_until_somebody_makes_it(tmp_path: Path
     assert restarts
 
 
+@pytest.mark.fault("C1")
 async def test_a_deleted_file_is_begun_anew_with_what_was_not_confirmed(tmp_path: Path) -> None:
     """Guards log rotation: rows written into a file without a name must not be confirmed."""
     path = tmp_path / "out"
@@ -141,6 +144,7 @@ def small_disk(at: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(at)], check=True)
 
 
+@pytest.mark.fault("C1")
 async def test_a_full_disk_blocks_until_there_is_room_and_no_row_is_lost_or_doubled(tmp_path: Path) -> None:
     """Guards ENOSPC: half a batch on disk must neither be confirmed nor stay there."""
     with small_disk(tmp_path / "disk") as disk:
@@ -179,6 +183,7 @@ async def test_a_reader_that_went_away_ends_the_pipeline_with_one_line() -> None
     assert handles.receipts.value is None
 
 
+@pytest.mark.fault("C5")
 async def test_a_reader_that_does_not_read_holds_up_nothing_but_the_sink() -> None:
     """Guards the shutdown: a write into a full pipe must not keep the process from ending, nor tear a line."""
     handles = Handles()
@@ -216,6 +221,7 @@ async def test_an_error_that_only_a_person_can_mend_is_a_retry_not_a_crash(tmp_p
     assert handles.reports[-1][0] == "blocked"
 
 
+@pytest.mark.fault("D1")
 async def test_messages_and_odd_bytes_are_lines_too(tmp_path: Path) -> None:
     """Guards the format: one record, one line, whatever the bytes."""
     path = tmp_path / "out"

@@ -189,6 +189,7 @@ async def test_a_crash_that_the_pipeline_did_not_see_is_a_failure(sock: socket.s
     assert "unseen" in said[0]
 
 
+@pytest.mark.fault("P22")
 async def test_a_stop_drains_all_pipelines_at_the_same_time(sock: socket.socket, said: list[str]) -> None:
     """Guards against graces that add up until the container is killed; the admin answers meanwhile."""
     both = [Scripted("one", may_drain=trio.Event()), Scripted("two", may_drain=trio.Event())]
@@ -209,6 +210,7 @@ async def test_a_stop_drains_all_pipelines_at_the_same_time(sock: socket.socket,
     assert (running.code, said) == (DONE, [])
 
 
+@pytest.mark.fault("P22")
 async def test_stopped_while_blocked_says_so(sock: socket.socket, said: list[str]) -> None:
     """Guards against a roll-out that takes a stuck pipeline for a finished one."""
     stuck = Scripted("orders", state="blocked", result=Outcome("blocked", "publication is missing"))
@@ -222,6 +224,7 @@ async def test_stopped_while_blocked_says_so(sock: socket.socket, said: list[str
     assert said == ["pipeline orders was blocked: publication is missing"]
 
 
+@pytest.mark.fault("P22")
 async def test_a_pipeline_that_does_not_drain_is_cut_off_after_the_grace(sock: socket.socket, said: list[str]) -> None:
     """Guards against a drain that never ends."""
     slow = Scripted("slow", may_drain=trio.Event())
@@ -247,6 +250,7 @@ async def test_a_pipeline_named_admin_is_a_pipeline(sock: socket.socket, said: l
     assert running.code == DONE
 
 
+@pytest.mark.fault("P27")
 @pytest.mark.parametrize(
     ("code", "line"),
     [

@@ -255,6 +255,7 @@ def _read(records: list[Record], sink: Sink, database: str) -> list[Line]:
     ]
 
 
+@pytest.mark.fault("G10", "D2", "D3")
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("recording", [name for _, name, _ in RECORDINGS])
 @pytest.mark.slow
@@ -263,6 +264,7 @@ def test_the_whole_pipeline_writes_the_bytes_of_debezium(replayed: Replayed, rec
     _compare(recording, replayed.found[codec, recording])
 
 
+@pytest.mark.fault("P21")
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("recording", [name for file, name, _ in RECORDINGS if file == "orders"])
 def test_a_process_killed_between_statements_writes_the_same(killed: Replayed, recording: str, codec: str) -> None:

@@ -171,6 +171,7 @@ async def test_a_receipt_names_position_confirmable_lsn_and_events(rig: Rig) -> 
         assert (receipt.epoch, receipt.position, receipt.flush_lsn) == (1, position, 12)
 
 
+@pytest.mark.fault("G16")
 async def test_an_idle_stream_is_confirmed_by_its_watermarks(rig: Rig) -> None:
     """Guards T20: filtered tables must not pin WAL."""
     async with running(rig) as handles:
@@ -298,6 +299,7 @@ async def _run_in(  # noqa: ASYNC128 - the context calls it
     ended.set()
 
 
+@pytest.mark.fault("G5")
 async def test_another_history_is_refused_and_nothing_of_it_is_written(rig: Rig) -> None:
     """Guards a restored server: going on would drop its new rows as known ones."""
     handles = rig.handles

@@ -74,6 +74,7 @@ async def test_facts_of_a_table_are_what_its_definition_says(
     assert successor == facts
 
 
+@pytest.mark.fault("G11")
 @pytest.mark.parametrize(
     ("definition", "index", "key"),
     [
@@ -108,6 +109,7 @@ async def test_the_key_of_a_table_is_the_one_that_debezium_finds(
     assert facts.key == key
 
 
+@pytest.mark.fault("G9")
 async def test_a_missing_publication_names_the_statement_that_creates_it(database: Database) -> None:
     """An error that leaves the reader of it to find out; the statement has to run as it stands."""
     database.execute('CREATE TABLE orders (id int PRIMARY KEY); CREATE TABLE "Odd one" (id int PRIMARY KEY)')
@@ -127,6 +129,7 @@ async def test_a_missing_publication_names_the_statement_that_creates_it(databas
     assert set(report.tables) == {"public.orders", "public.Odd one", "public.order_items_1"}
 
 
+@pytest.mark.fault("G9")
 async def test_a_publication_that_lacks_a_named_table_is_refused_with_the_statement_that_adds_it(
     database: Database,
 ) -> None:
@@ -146,6 +149,7 @@ async def test_a_publication_that_lacks_a_named_table_is_refused_with_the_statem
     assert report.warnings == ("publication p lacks public.b, which public.% matches",)
 
 
+@pytest.mark.fault("G15")
 async def test_a_partitioned_table_published_by_its_partitions_is_explained(database: Database) -> None:
     """`FOR ALL TABLES` that seems to lack a table."""
     database.execute("CREATE TABLE m (id int PRIMARY KEY) PARTITION BY RANGE (id)")
@@ -159,6 +163,7 @@ async def test_a_partitioned_table_published_by_its_partitions_is_explained(data
         assert (await control.check_publication(["public.m"])).tables == ("public.m",)
 
 
+@pytest.mark.fault("G9", "G11", "D4")
 async def test_filters_missing_operations_and_identities_are_warned_of(database: Database) -> None:
     """Rows, columns or operations that are silently not streamed, and an application whose UPDATE will fail."""
     database.execute("CREATE TABLE a (id int PRIMARY KEY, x int); CREATE TABLE n (id int); CREATE TABLE f (id int)")
@@ -222,6 +227,7 @@ async def test_many_tasks_may_ask_at_once_and_each_gets_its_own_answer(database:
     assert answers == {number: number for number in range(50)}
 
 
+@pytest.mark.fault("G3")
 async def test_a_terminated_session_is_opened_again_without_an_error(database: Database) -> None:
     """An idle connection closed by the server reported as a server that is away."""
     async with controlling(database.dsn()) as control:
@@ -253,6 +259,7 @@ async def test_the_server_is_checked_before_a_start(database: Database) -> None:
         database.rows("SELECT pg_drop_replication_slot(%s)", [name])
 
 
+@pytest.mark.fault("G5")
 async def test_a_slot_of_another_database_is_refused(
     database: Database, make_database: Callable[[PostgresServer], Database]
 ) -> None:
@@ -317,6 +324,7 @@ async def test_a_wrong_dsn_is_the_operators_to_mend_and_shows_no_secret(
         assert not leaks(line)
 
 
+@pytest.mark.fault("N6")
 async def test_a_server_that_is_not_there_is_waited_for(database: Database) -> None:
     """A server that is down for maintenance counted as a crash or as a configuration error."""
     with socket.socket() as taken:
@@ -330,6 +338,7 @@ async def test_a_server_that_is_not_there_is_waited_for(database: Database) -> N
     assert WRONG_PASSWORD not in detail
 
 
+@pytest.mark.fault("N4")
 async def test_a_server_that_never_answers_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection attempt that hangs for ever: the port is open, nobody speaks."""
     monkeypatch.setattr(session, "CONNECT_S", 0.2)
@@ -346,6 +355,7 @@ async def test_a_server_that_never_answers_is_given_up_at_the_deadline(monkeypat
     await listener[0].aclose()
 
 
+@pytest.mark.fault("N6")
 async def test_a_dead_first_host_does_not_hide_the_second(database: Database) -> None:
     """A list of hosts of which only the first is ever tried."""
     with socket.socket() as taken:
@@ -363,6 +373,7 @@ async def test_a_dead_first_host_does_not_hide_the_second(database: Database) ->
     assert identity.database == database.name
 
 
+@pytest.mark.fault("N6")
 async def test_an_unknown_host_name_is_waited_for() -> None:
     """A name service that is down for a moment ends the process."""
     with trio.fail_after(30), pytest.raises(TransientError, match="cannot resolve"):

@@ -124,6 +124,7 @@ async def test_cancellation_storms_lose_no_message(database: Database) -> None:
     assert _ids(seen) == written
 
 
+@pytest.mark.fault("K9")
 async def test_status_updates_flow_while_nobody_takes_what_was_read(database: Database) -> None:
     """Back-pressure from Kafka that makes the server drop us after wal_sender_timeout."""
     name = await _prepared(database)
@@ -247,6 +248,7 @@ async def test_a_drain_ends_the_channel_and_passes_on_the_last_confirmation(data
     assert rig.retries.value == []
 
 
+@pytest.mark.fault("G8")
 async def test_a_second_reader_stands_by_and_takes_over(database: Database) -> None:
     """Two instances that fight over the slot, or a standby that never wakes."""
     name = await _prepared(database)
@@ -270,6 +272,7 @@ async def test_a_second_reader_stands_by_and_takes_over(database: Database) -> N
     assert not any(state == "blocked" for state, _ in second.reports.value)
 
 
+@pytest.mark.fault("G6")
 async def test_a_missing_slot_is_left_to_the_next_start(database: Database) -> None:
     """A dropped slot judged without the checkpoint."""
     name = await _prepared(database)
@@ -283,6 +286,7 @@ async def test_a_missing_slot_is_left_to_the_next_start(database: Database) -> N
     assert f'replication slot "{name}" does not exist' in reason
 
 
+@pytest.mark.fault("G9")
 async def test_a_publication_that_vanished_blocks_and_says_why(
     each_postgres: PostgresServer, make_database: Callable[[PostgresServer], Database]
 ) -> None:
@@ -306,6 +310,7 @@ def own_server() -> PostgresServer:
     return PostgresServer(18)
 
 
+@pytest.mark.fault("G1")
 async def test_a_server_restart_is_waited_out_and_the_stream_goes_on(own_server: PostgresServer) -> None:
     """A restart that counts as a crash, loses rows, or needs a person."""
     with own_server:
@@ -325,6 +330,7 @@ async def test_a_server_restart_is_waited_out_and_the_stream_goes_on(own_server:
     assert rig.retries.value
 
 
+@pytest.mark.fault("G2")
 async def test_a_server_in_fast_shutdown_is_let_go_although_not_all_is_confirmed(own_server: PostgresServer) -> None:
     """PostgreSQL that cannot stop while Kafka is down: its walsender waits for our confirmation."""
     with own_server:
@@ -346,6 +352,7 @@ async def test_a_server_in_fast_shutdown_is_let_go_although_not_all_is_confirmed
     assert not own_server.running
 
 
+@pytest.mark.fault("N3")
 async def test_a_frozen_server_is_noticed_by_its_silence(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A walsender that hangs with its connection open: TCP goes on acknowledging."""
     monkeypatch.setattr(stream, "SHORTEST_SILENCE_S", 1.0)
@@ -401,6 +408,7 @@ async def test_names_with_quotes_reach_the_server_as_they_are(database: Database
     assert (rig.relations[0].table, rig.relations[0].key) == ('We" ird', (0,))
 
 
+@pytest.mark.fault("G18")
 async def test_our_session_settings_win_over_those_of_the_role(database: Database) -> None:
     """Dates, intervals, floats and bytea in a form that the decoders do not read, or a statement timeout."""
     name = await _prepared(
@@ -431,6 +439,7 @@ async def test_our_session_settings_win_over_those_of_the_role(database: Databas
     assert b"\x00\x00\x00\x030.1" in row
 
 
+@pytest.mark.fault("G19")
 async def test_logical_messages_outside_of_transactions_are_streamed(database: Database) -> None:
     """Messages that the stream was not asked for."""
     name = await _prepared(database)
@@ -503,6 +512,7 @@ async def test_only_the_reading_task_says_what_the_reader_waits_for(
     assert while_hanging is None
 
 
+@pytest.mark.fault("G4")
 async def test_a_promoted_server_shows_where_its_old_timeline_ended(own_server: PostgresServer) -> None:
     """A failover that lost the end of the old primary's WAL goes unnoticed without the history."""
     with own_server:

@@ -25,6 +25,7 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
 
 
+@pytest.mark.fault("D5")
 def test_a_short_run_finds_nothing_and_says_what_it_did() -> None:
     """Guards against a fuzz target that nobody can run any more."""
     done = fuzz("--minutes", "0.03")

@@ -32,6 +32,7 @@ def test_a_fitting_record_is_gone_on_from() -> None:
     assert guard(RECORD, replace(LEASE, confirmed_flush=Lsn(0x50)), SLOT) == PROGRESS
 
 
+@pytest.mark.fault("G5")
 @pytest.mark.parametrize(
     ("field", "words"),
     [("system_id", "system identifier"), ("database", "database"), ("slot", "slot")],
@@ -42,6 +43,7 @@ def test_a_record_of_another_source_is_refused(field: str, words: str) -> None:
         guard(replace(RECORD, **{field: "other"}), LEASE, SLOT)
 
 
+@pytest.mark.fault("G6")
 def test_a_slot_past_the_record_is_a_gap_named_with_its_range_and_its_flag() -> None:
     """Guards a slot advanced by hand or made again: what lies between is lost."""
     with pytest.raises(Refused, match="between 0/50 and 0/51") as refused:
@@ -62,6 +64,7 @@ def test_what_others_confirmed_on_this_very_stream_is_no_gap() -> None:
     assert guard(RECORD, LEASE, replace(SLOT, confirmed_flush=Lsn(0x58))) == PROGRESS
 
 
+@pytest.mark.fault("G4", "G5")
 @pytest.mark.parametrize("end", [0x3F, 0x4F])
 def test_a_server_whose_wal_ends_before_the_record_is_refused(end: int) -> None:
     """Guards a restored or failed-over server that lost the end of its WAL."""
@@ -70,6 +73,7 @@ def test_a_server_whose_wal_ends_before_the_record_is_refused(end: int) -> None:
     assert guard(RECORD, LEASE, replace(SLOT, current_wal=Lsn(0x50))) == PROGRESS
 
 
+@pytest.mark.fault("G4")
 @pytest.mark.parametrize(
     ("timeline", "history", "words"),
     [
@@ -148,6 +152,7 @@ def test_what_is_missing_is_refused_only_after_a_second_look(
     assert hint in refused.value.hint
 
 
+@pytest.mark.fault("G7")
 def test_a_lost_slot_is_refused_at_once() -> None:
     """Guards against waiting for WAL that PostgreSQL has removed."""
     with pytest.raises(Refused, match="lost"):

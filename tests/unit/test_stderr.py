@@ -44,6 +44,7 @@ def test_a_line_cannot_steer_the_terminal(pipe: tuple[int, int]) -> None:
     assert _read_until(pipe[0], b"\n") == b"a\\x1b[2Jb\\x0dc\\x00d\n"
 
 
+@pytest.mark.fault("C5")
 def test_nobody_reading_costs_no_time_and_is_told_afterwards(pipe: tuple[int, int]) -> None:
     """Guards against a pipeline that stands still because a log pipe is full."""
     # GIVEN a pipe that nobody reads, and room for ten lines
@@ -60,6 +61,7 @@ def test_nobody_reading_costs_no_time_and_is_told_afterwards(pipe: tuple[int, in
     assert b"log lines dropped" in _read_until(pipe[0], b"dropped, stderr")
 
 
+@pytest.mark.fault("C5")
 def test_the_queue_is_bounded_in_characters(pipe: tuple[int, int]) -> None:
     """Guards against memory that grows with the length of lines nobody reads."""
     writer = LineWriter(pipe[1], characters=100_000)
@@ -79,6 +81,7 @@ def test_flush_waits_for_what_was_said(pipe: tuple[int, int]) -> None:
     assert os.read(pipe[0], 100) == b"the last word\n"
 
 
+@pytest.mark.fault("C5")
 def test_a_reader_that_is_gone_ends_nothing(pipe: tuple[int, int]) -> None:
     """Guards against a process killed by a closed pipe (`deltaforge ... 2>&1 | head`)."""
     writer = LineWriter(pipe[1])

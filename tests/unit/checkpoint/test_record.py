@@ -51,6 +51,7 @@ def test_what_is_written_is_read_again(checkpoint: Checkpoint) -> None:
     assert b"\n" not in value
 
 
+@pytest.mark.fault("C4")
 def test_the_format_of_version_1_stays_as_it_is() -> None:
     """Guards records written by released versions; change the version, never this text."""
     assert json.loads(encode(EXAMPLE)[1]) == {
@@ -74,6 +75,7 @@ def test_the_format_of_version_1_stays_as_it_is() -> None:
     }
 
 
+@pytest.mark.fault("K11")
 @given(st.integers(0), st.integers(0, 7))
 def test_any_flipped_bit_is_refused(at: int, bit: int) -> None:
     """Guards against going on from a damaged position."""
@@ -84,6 +86,7 @@ def test_any_flipped_bit_is_refused(at: int, bit: int) -> None:
         decode(key, bytes(damaged))
 
 
+@pytest.mark.fault("K11")
 @given(st.binary(max_size=200))
 def test_garbage_is_refused_and_nothing_else_is_raised(value: bytes) -> None:
     """Guards against a crash loop when somebody else writes to the topic."""
@@ -110,6 +113,7 @@ def test_a_field_that_is_no_lsn_is_refused(field: str) -> None:
         decode(b"running", signed(body))
 
 
+@pytest.mark.fault("K11", "C4")
 def test_a_newer_version_is_named_as_such() -> None:
     """Guards a downgrade: the operator must learn that the program is too old, not that the record is damaged."""
     with pytest.raises(Refused, match="format version 2") as refused:
@@ -117,6 +121,7 @@ def test_a_newer_version_is_named_as_such() -> None:
     assert 'topic "c" offset 12' in refused.value.line()
 
 
+@pytest.mark.fault("C4")
 def test_unknown_fields_of_this_version_are_ignored() -> None:
     """Guards additions that do not matter to older programs."""
     body = json.loads(encode(EXAMPLE)[1]) | {"remark": "later"}

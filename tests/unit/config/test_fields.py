@@ -201,6 +201,7 @@ def test_the_full_file_loads_and_names_every_field_of_the_schema(load: Callable[
     assert set(every_field(msgspec.inspect.type_info(Pipeline))) <= {str(path[-1]) for path in FIELDS}
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("path", LEAVES, ids=where)
 def test_a_wrong_type_is_named_with_its_line_and_not_quoted(problems: Problems, path: Path) -> None:
     """Guards against a message without a place, and against one that quotes a password in the wrong field."""
@@ -214,6 +215,7 @@ def test_a_wrong_type_is_named_with_its_line_and_not_quoted(problems: Problems, 
     assert CANARY not in "\n".join(found).replace(f"'{CANARY}'", "")
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("path", [path for path in FIELDS if not FREE & set(path[:-1])], ids=where)
 def test_a_misspelt_field_is_unknown_on_its_line_with_the_nearest_name(problems: Problems, path: Path) -> None:
     """Guards against a setting that is silently ignored."""
@@ -228,6 +230,7 @@ def test_a_misspelt_field_is_unknown_on_its_line_with_the_nearest_name(problems:
         assert f"did you mean '{path[-1]}'?" in found[0]
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("path", FIELDS, ids=where)
 def test_a_duplicate_field_is_refused_on_the_second_line(problems: Problems, path: Path) -> None:
     """Guards against YAML's habit of silently taking the last one."""
@@ -239,6 +242,7 @@ def test_a_duplicate_field_is_refused_on_the_second_line(problems: Problems, pat
     assert found == [f"{line + 1}: duplicate key '{path[-1]}', first on line {line} (remove one of them)"]
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,6 +93,7 @@ def nearly_right(draw: st.DrawFn) -> dict[str, Any]:
     return tree
 
 
+@pytest.mark.fault("C2")
 @settings(max_examples=300)
 @given(nearly_right())
 def test_a_nearly_right_file_ends_in_problems_with_a_place(tree: dict[str, Any]) -> None:

@@ -85,6 +85,7 @@ def test_a_delete_has_all_columns_and_a_tombstone_follows() -> None:
     assert bodies(encode([wire.delete(16400, ["7", None, None, None])], tombstones=False))[1:] == []
 
 
+@pytest.mark.fault("G15")
 def test_a_key_change_is_a_delete_a_tombstone_and_an_insert_that_name_each_other() -> None:
     """Guards against a row that stays under its old key."""
     encoded = encode([wire.update(16400, ["8", "paid", "1.00", "x"], old=["7", None, None, None])])
@@ -137,6 +138,7 @@ def test_key_headers_do_not_carry_the_table_identifier() -> None:
     assert encoded.headers[2] == [("__debezium.oldkey", b'{"id":7}')]
 
 
+@pytest.mark.fault("G11")
 def test_a_full_identity_gives_the_whole_old_row_and_no_key_change() -> None:
     """Guards against a delete for every update of a table with REPLICA IDENTITY FULL."""
     full = table(*ORDERS.columns, name="orders", identity="f")
@@ -147,6 +149,7 @@ def test_a_full_identity_gives_the_whole_old_row_and_no_key_change() -> None:
     assert event[1] == {"id": 7, "status": "new", "total": "ZA==", "note": "old"}
 
 
+@pytest.mark.fault("G11")
 def test_an_identity_index_without_the_key_makes_a_key_change_as_in_debezium() -> None:
     """Guards against other records than Debezium's where the old tuple does not hold the primary key."""
     by_status = table(
@@ -162,6 +165,7 @@ def test_an_identity_index_without_the_key_makes_a_key_change_as_in_debezium() -
     ]
 
 
+@pytest.mark.fault("G14")
 def test_unchanged_toast_is_taken_from_the_old_row_or_marked() -> None:
     """Guards against a null where the table has a long text."""
     marked = encode([wire.update(16400, ["7", "paid", "1.00", UNSENT])])
@@ -172,6 +176,7 @@ def test_unchanged_toast_is_taken_from_the_old_row_or_marked() -> None:
     assert json.loads(known.values[0] or b"")["after"]["note"] == "long"
 
 
+@pytest.mark.fault("G14")
 def test_a_toasted_key_is_taken_from_the_old_tuple() -> None:
     """Guards against a placeholder as the key."""
     by_text = table(column("k", "text", identity=True), column("n", "int4"))
@@ -179,6 +184,7 @@ def test_a_toasted_key_is_taken_from_the_old_tuple() -> None:
     assert encoded.keys == [b'{"k":"long"}']
 
 
+@pytest.mark.fault("D4")
 def test_a_table_without_a_key_has_null_keys_even_in_a_shared_topic() -> None:
     """Guards against a key that is nothing but the table's name."""
     nokey = table(column("a", "int4"), column("b", "text"), key=())
@@ -191,6 +197,7 @@ def test_a_composite_key_is_in_key_order() -> None:
     assert encode([wire.insert(16400, ["1", 'x"'])], pairs).keys == [b'{"b":"x\\"","a":1}']
 
 
+@pytest.mark.fault("G15")
 def test_truncates_are_written_only_when_asked_for() -> None:
     """Guards against consumers that never asked for truncates."""
     other = table(column("id", "int4"), name="other", oid=16401)
@@ -235,6 +242,7 @@ def test_learning_is_enough_to_encode_the_next_part() -> None:
         encoder.encode(part_of([wire.insert(16400, ROW)]), 0, Lsn(0), NOW_NS)
 
 
+@pytest.mark.fault("G10")
 def test_a_table_that_changes_is_written_as_the_newest_relation_says() -> None:
     """Guards against yesterday's columns."""
     wider = table(*ORDERS.columns, column("extra", "int4"), name="orders")
@@ -267,6 +275,7 @@ def test_the_origin_counts_for_every_part_of_its_transaction() -> None:
     assert b'"origin":null' in (value or b"")
 
 
+@pytest.mark.fault("D2", "X5")
 @pytest.mark.parametrize("kind", ["insert", "update", "delete"])
 def test_a_value_without_a_form_is_an_operators_error_that_keeps_the_value_to_itself(kind: str) -> None:
     """Guards against row values in logs, and against a crash loop instead of a blocked pipeline."""
@@ -285,6 +294,7 @@ def test_a_value_without_a_form_is_an_operators_error_that_keeps_the_value_to_it
     assert caught.value.__context__ is None
 
 
+@pytest.mark.fault("D3")
 def test_a_column_without_a_form_is_left_out_and_reported() -> None:
     """Guards against silent omissions."""
     odd = table(column("id", "int4"), column("q", "tsquery"), column("note", "text"))
@@ -294,6 +304,7 @@ def test_a_column_without_a_form_is_left_out_and_reported() -> None:
     assert encoder.omitted == ("public.t.q",)
 
 
+@pytest.mark.fault("D3")
 @pytest.mark.parametrize(
     ("template", "expected", "identifier"),
     [

@@ -63,6 +63,7 @@ def rows(draw: st.DrawFn) -> Case:
     return kinds, draw(st.lists(one, min_size=1, max_size=6))
 
 
+@pytest.mark.fault("D1")
 @given(rows(), st.booleans())
 def test_any_row_is_valid_json_with_the_values_that_went_in(case: Case, key: bool) -> None:
     """Guards against an escape that is missing, and a length or NULL that is misread by the generated code."""

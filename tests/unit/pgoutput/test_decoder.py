@@ -62,6 +62,7 @@ def test_every_kind_of_message_is_read(payload: bytes, expected: PgOutput) -> No
     assert decode_xlog(payload) == expected
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize("payload", MESSAGES, ids=lambda payload: payload[25:26].decode())
 def test_a_message_cut_anywhere_or_with_a_byte_too_many_is_refused(payload: bytes) -> None:
     """Guards against a torn message that is taken for a shorter one."""
@@ -95,6 +96,7 @@ def test_an_error_never_shows_the_content() -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.fault("D5")
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_raise_nothing_but_a_protocol_violation(data: bytes) -> None:
     """Guards against an actor that crashes with an unexplained error."""
@@ -103,6 +105,7 @@ def test_arbitrary_bytes_raise_nothing_but_a_protocol_violation(data: bytes) -> 
             read(data)
 
 
+@pytest.mark.fault("D5", "N7")
 @given(st.sampled_from(list(MESSAGES)), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4))
 def test_mutated_messages_raise_nothing_but_a_protocol_violation(
     payload: bytes, changes: list[tuple[int, int]]

@@ -53,6 +53,7 @@ TABLE = [
 ]
 
 
+@pytest.mark.fault("K18")
 @pytest.mark.parametrize(("name", "fatal", "expected"), TABLE)
 def test_each_error_has_its_reaction(name: str, fatal: bool, expected: Reaction) -> None:
     """Guards the unknown outcome above all: nothing that librdkafka calls abortable is ever sent again as it was."""
@@ -82,6 +83,7 @@ def test_a_missing_topic_names_the_command() -> None:
     assert "kafka-topics.sh --bootstrap-server b:9092 --create --topic cdc.orders" in error.hint
 
 
+@pytest.mark.fault("K18")
 def test_everything_else_is_waited_out() -> None:
     """Guards an outage: a broker that is away is nobody's crash."""
     for name in ("_TRANSPORT", "_ALL_BROKERS_DOWN", "NOT_COORDINATOR", "A_NAME_OF_A_LATER_VERSION"):

@@ -35,6 +35,7 @@ def test_without_patterns_every_table_is_meant() -> None:
     assert Catalog().judged(OTHER).selected
 
 
+@pytest.mark.fault("G10")
 def test_a_changed_table_stops_the_stream_only_when_asked() -> None:
     """Guards against on_schema_drift: halt being ignored."""
     changed = msgspec.structs.replace(ORDERS, columns=(ID, Column("n", PgType(25, "text"), -1, False)))

@@ -11,6 +11,7 @@ from deltaforge.source import faults
 TARGET = "cdc@db:5432/shop"
 
 
+@pytest.mark.fault("G18")
 @pytest.mark.parametrize(
     ("state", "kind"),
     [
@@ -41,6 +42,7 @@ def test_sqlstate_decides_whose_fault_it_is(state: str, kind: type[DeltaforgeErr
     assert "reading" in str(error)
 
 
+@pytest.mark.fault("G18")
 @pytest.mark.parametrize(
     ("text", "kind", "hint"),
     [

@@ -152,6 +152,7 @@ def test_a_part_carries_what_only_begin_and_the_previous_commit_knew() -> None:
     assert (second.xid, second.previous_end) == (701, 1020)
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize(
     ("stream", "why"),
     [
@@ -173,6 +174,7 @@ def test_what_the_protocol_forbids_is_refused(stream: list[bytes], why: str) -> 
         Assembler().feed(chunk)
 
 
+@pytest.mark.fault("D5", "N7")
 @given(st.lists(st.binary(max_size=60), max_size=6))
 def test_arbitrary_bytes_raise_nothing_but_a_protocol_violation(stream: list[bytes]) -> None:
     """Guards against a crash loop on a broken connection."""

@@ -142,6 +142,7 @@ async def test_after_a_failed_commit_nothing_more_is_committed(
     assert bench.session.settles == 1
 
 
+@pytest.mark.fault("K9")
 async def test_a_slow_kafka_is_not_taken_for_a_silent_stream(
     bench: Bench, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -152,6 +153,7 @@ async def test_a_slow_kafka_is_not_taken_for_a_silent_stream(
     assert bench.session.produced == ['{"id":"1.0"}']
 
 
+@pytest.mark.fault("K9")
 async def test_a_slow_commit_is_not_taken_for_a_silent_stream(
     bench: Bench, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -45,6 +45,7 @@ def test_a_full_transaction_ends_at_the_next_commit() -> None:
     assert group.end(at_commit=False, more_waits=True, now=100.0) is End.NO
 
 
+@pytest.mark.fault("K9", "G12")
 @pytest.mark.parametrize(("events", "nbytes"), [(1001, 1), (1, 50_001)])
 def test_a_source_transaction_above_its_limits_is_split(events: int, nbytes: int) -> None:
     """Guards against one source transaction that outlives transaction.timeout.ms."""

@@ -69,6 +69,7 @@ async def test_it_goes_on_from_the_running_record_before_born() -> None:
     assert result.progress.flush_lsn == 950
 
 
+@pytest.mark.fault("K11")
 async def test_no_record_behind_a_held_slot_is_refused() -> None:
     """Guards against streaming over an emptied checkpoint topic."""
     with pytest.raises(Refused, match="holds no record"):
@@ -85,6 +86,7 @@ async def test_a_slot_held_by_another_walsender_is_a_lost_lease() -> None:
         await check_lease(taken, LEASE)
 
 
+@pytest.mark.fault("G9")
 async def test_changed_options_are_refused_only_in_mid_transaction() -> None:
     """Guards against counting the rest of a half delivered transaction by other rules."""
     half = Stored(running=record("running", 900, at=920, options="v0"))
@@ -93,6 +95,7 @@ async def test_changed_options_are_refused_only_in_mid_transaction() -> None:
     await opened(Topic(Stored(running=record("running", 950, at=920, options="v0"))))
 
 
+@pytest.mark.fault("K10")
 async def test_a_data_topic_that_held_records_must_still_be_there() -> None:
     """Guards against going on after somebody deleted what was delivered."""
     stored = Stored(running=record("running", 950, at=920, topics=[MARK]))
@@ -100,6 +103,7 @@ async def test_a_data_topic_that_held_records_must_still_be_there() -> None:
         await opened(Topic(stored))
 
 
+@pytest.mark.fault("K7", "K10")
 @pytest.mark.parametrize(
     ("now", "why"),
     [
@@ -114,6 +118,7 @@ def test_a_data_topic_that_lost_something_is_refused(now: TopicMark, why: str) -
         compare_topics([MARK], [now])
 
 
+@pytest.mark.fault("K10")
 def test_added_partitions_do_not_move_keys() -> None:
     """Guards against a key whose versions are spread over two partitions."""
     marks, warnings = compare_topics([MARK], [TopicMark("orders", "id-1", (11, 22, 0))])
