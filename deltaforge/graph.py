@@ -279,7 +279,6 @@ class Graph:
                 ledger_properties=data if config.exactly_once else client.reveal_checkpoint_producer(),
                 oauth=oauth,
                 transaction_timeout_s=client.transaction_timeout_ms / 1000,
-                retry_backoff_s=float(data.get("retry.backoff.ms", "100")) / 1000,
                 accept_gap=self._options.accept_gap or Lsn(0),
                 heartbeat=heartbeat_of(unit.spec),
                 now_ns=time.time_ns,

@@ -51,7 +51,7 @@ async def test_a_fenced_producer_ends_in_a_doubt_and_in_no_crash(
 async def _do(producer: KafkaProducer, step: str, row: Encoded) -> None:
     deadline = trio.current_time() + 30
     if step == "commit":
-        await producer.commit(deadline, 0.1)
+        await producer.commit(deadline)
         return
     await producer.produce(row, [0])
     if step == "wait":

@@ -94,7 +94,6 @@ class KafkaRig:
             ledger_properties=data if config.exactly_once else client.reveal_checkpoint_producer(),
             oauth=None,
             transaction_timeout_s=client.transaction_timeout_ms / 1000,
-            retry_backoff_s=0.1,
             accept_gap=Lsn(0),
             now_ns=time.time_ns,
             heartbeat=self._heartbeat,

@@ -23,6 +23,7 @@ from deltaforge.errors import DeltaforgeError, OperatorError, TransientError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.sinks.kafka.faults import Reaction, classify, reaction
 from deltaforge.sinks.kafka.poison import describe_row
+from deltaforge.sinks.kafka.repeats import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,30 +38,8 @@ _SLICE_S = 1.0
 _POLL_S = 0.1
 _ABORT_S = 2.0
 _FLUSH_S, _LOOK_S = 0.2, 0.001
-_LOST = frozenset({"FAIL", "REQTMOUT", "TIMEOUT"})
-"""Facilities of librdkafka's log lines that say: a connection closed, or a request timed out."""
-_LONG_COMMIT_S = 5.0
-_RETRY_SHARE = 0.8
-"""A commit quicker than this share of retry.backoff.ms was not repeated."""
 _FULL_S = 0.002
 """Pause while librdkafka's queue is full. Good deliveries make no callback, so there is no event to wait for."""
-
-
-class _Lines:
-    """librdkafka's log, in place of a logging.Logger: counted where it tells of lost requests, else dropped.
-
-    Without a logger librdkafka writes to stderr by itself.
-    """
-
-    def __init__(self) -> None:
-        self.lost = 0
-
-    def log(self, level: int, text: str, facility: str = "", *rest: object) -> None:
-        """One line; what concerns the user reaches us through error_cb."""
-        self.lost += facility in _LOST
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
-        return True
 
 
 def _flush(producer: Producer) -> None:
@@ -100,9 +79,8 @@ class KafkaProducer:
         conf["on_delivery"] = self._on_delivery
         # confluent-kafka reads this one itself, and only as a bool.
         conf["delivery.report.only.error"] = True
-        self._lines = _Lines()
-        conf["logger"] = self._lines
-        conf["log.connection.close"] = True
+        self._repeats = Repeats(properties)
+        conf |= {"logger": self._repeats, **self._repeats.settings}
         if oauth is not None:
             conf["oauth_cb"] = oauth
         self._conf: dict[str, object] = conf
@@ -211,33 +189,33 @@ class KafkaProducer:
           Doubt: Kafka refuses this id.
         """
         await self._until("open the transactional producer", lambda p: p.init_transactions(_SLICE_S), math.inf)
+        self._repeats.speaks(trio.current_time())
 
     def begin(self) -> None:
         """Open a transaction. Raises Doubt."""
+        self._repeats.speaks(trio.current_time())
         try:
             self._alive().begin_transaction()
         except KafkaException as error:
             raise self._doubt(error, "begin a Kafka transaction") from None
 
-    async def commit(self, deadline: float, retry_backoff_s: float) -> bool:
-        """Commit the open transaction; everything produced has been flushed before.
+    async def commit(self, deadline: float) -> bool:
+        """Commit the open transaction; everything produced has been flushed before, so that it is one request.
 
         Returns:
-          Whether librdkafka may have sent the commit twice, so that a late copy of it may still be on its way. It
-          sends it again only after `retry.backoff.ms`, and only when a connection or a request was lost.
+          Whether librdkafka may have sent the commit twice, so that a late copy of it may still be on its way.
 
         Raises:
           Doubt: it failed, or nobody answered until `deadline` (Trio time).
         """
-        started, lost = trio.current_time(), self._lines.lost
+        self._repeats.begins(trio.current_time())
         await failpoint_async("kafka.commit")
         await self._until("commit the Kafka transaction", lambda p: p.commit_transaction(_SLICE_S), deadline)
-        took_s = trio.current_time() - started
-        if took_s < _RETRY_SHARE * retry_backoff_s:
+        if self._repeats.quick(now := trio.current_time()):
             return False
         # Log lines come through the same queue as callbacks: have those until now delivered.
         await self._call(lambda p: self._call_back(p, 0))
-        return took_s >= _LONG_COMMIT_S or self._lines.lost > lost
+        return self._repeats.repeated(now)
 
     async def abort(self) -> None:
         """Abort the open transaction. Raises Doubt when that fails within two seconds."""

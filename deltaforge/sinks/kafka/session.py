@@ -131,7 +131,7 @@ class Session:
             self._pause.delivered(ended - self._begun_at, trio.current_time() - ended)
         await failpoint_async("kafka.before_commit")
         limit = trio.current_time() + self._w.transaction_timeout_s
-        repeated = await self._ledger.commit(limit, self._w.retry_backoff_s)
+        repeated = await self._ledger.commit(limit)
         self._begun = False
         self._answered += 1
         await failpoint_async("kafka.after_commit")

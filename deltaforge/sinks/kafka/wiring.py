@@ -58,7 +58,6 @@ class KafkaWiring:
     ledger_properties: Mapping[str, object]
     oauth: Callable[[str], tuple[str, float]] | None
     transaction_timeout_s: float
-    retry_backoff_s: float
     accept_gap: Lsn
     now_ns: Callable[[], int]
     heartbeat: Heartbeat | None = None

@@ -1,0 +1,155 @@
+"""librdkafka sends a commit again by itself when its first copy may be lost; the producer has to notice each time.
+
+A copy that nobody noticed can arrive during the next transaction and end it too early:
+`tests/fault/test_delayed_end_txn.py` shows that it does.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+import trio
+
+from deltaforge.envelopes.base import Encoded
+from deltaforge.sinks.kafka.producer import KafkaProducer
+from tests.proxy.frames import Api
+from tests.support.kafka_topics import create_topic
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.proxy.cluster import ProxiedKafka
+    from tests.proxy.rules import Rule
+
+T = TypeVar("T")
+LIMIT_S = 120
+# Many losses in a row would otherwise be followed by ten seconds without a connection.
+FAST = {"reconnect.backoff.max.ms": "100"}
+
+
+class Rig:
+    """A transactional producer behind a proxy, and who cuts its coordinator's connection."""
+
+    def __init__(self, kafka: ProxiedKafka, topic: str, producer: KafkaProducer, commits: Rule) -> None:
+        self.kafka, self.topic, self.producer, self.commits = kafka, topic, producer, commits
+
+    async def fill(self) -> None:
+        """A transaction with one record, delivered and not committed."""
+        self.producer.begin()
+        await self.producer.produce(Encoded([self.topic], [b"key"], [b"value"], [None], 8, 1), [0])
+        await self.producer.flush(trio.current_time() + LIMIT_S)
+
+    async def commit(self) -> bool:
+        """Commit it. Returns what the producer says."""
+        return await self.producer.commit(trio.current_time() + LIMIT_S)
+
+    async def lose(self, how: str) -> None:
+        """End the coordinator's connection while nothing is asked on it."""
+        number = self.commits.requests[-1].connection
+        await away(lambda: getattr(self.kafka.proxy(), how)(lambda connection: connection.number == number))
+
+    async def commit_and_lose(self, how: str) -> tuple[int, bool]:
+        """Commit, and end the connection under way. Returns how often EndTxn was sent, and what the producer says."""
+        await self.fill()
+        before, held = self.commits.matches, self.kafka.hold_request(Api.EndTxn)
+        told = [False]
+
+        async def commit() -> None:
+            told[0] = await self.commit()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(commit)
+            await away(held.wait_hit)
+            await self.lose(how)
+        return self.commits.matches - before, told[0]
+
+
+async def away(act: Callable[[], T]) -> T:
+    """The proxy's commands block."""
+    return await trio.to_thread.run_sync(act)
+
+
+@asynccontextmanager
+async def producing(kafka: ProxiedKafka, name: str, **properties: str) -> AsyncIterator[Rig]:
+    """An initialised producer with these settings of librdkafka."""
+    topic = await away(lambda: create_topic(kafka.direct, f"{name}.commits"))
+    conf = {"bootstrap.servers": kafka.bootstrap, "transactional.id": name, **FAST, **properties}
+    producer = KafkaProducer(conf, brokers="", oauth=None)
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            await producer.open()
+            nursery.start_soon(producer.serve)
+            await producer.init()
+            yield Rig(kafka, topic, producer, kafka.watch(Api.EndTxn))
+            await producer.close()
+
+
+@pytest.mark.parametrize("how", ["cut", "reset"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"log_level": "3"},
+        {"log.connection.close": "false"},
+        {"retry.backoff.ms": "200", "retry.backoff.max.ms": "1"},
+    ],
+    ids=str,
+)
+async def test_a_commit_that_was_sent_twice_is_noticed_whatever_the_settings(
+    proxied_kafka: ProxiedKafka, topic_prefix: str, settings: dict[str, str], how: str
+) -> None:
+    """Guards against settings of the user that hide from us what librdkafka does."""
+    async with producing(proxied_kafka, topic_prefix, **settings) as rig:
+        sent, told = await rig.commit_and_lose(how)
+        assert (sent, told) == (2, True)
+
+
+@pytest.mark.parametrize("how", ["cut", "reset"])
+async def test_the_third_loss_in_a_row_is_noticed_though_librdkafka_does_not_tell_it(
+    proxied_kafka: ProxiedKafka, topic_prefix: str, how: str
+) -> None:
+    """Guards against librdkafka's silence: of errors that are alike it logs two, then none for 30 seconds."""
+    async with producing(proxied_kafka, topic_prefix) as rig:
+        for _ in range(3):
+            await rig.fill()
+            await rig.commit()
+            await rig.lose(how)
+        for _ in range(3):
+            sent, told = await rig.commit_and_lose(how)
+            assert (sent, told) == (2, True)
+
+
+async def test_a_request_that_times_out_is_noticed(proxied_kafka: ProxiedKafka, topic_prefix: str) -> None:
+    """Guards against a second copy that needs no lost connection."""
+    async with producing(proxied_kafka, topic_prefix, **{"socket.timeout.ms": "300"}) as rig:
+        await rig.fill()
+        held = proxied_kafka.hold_response(Api.EndTxn)
+        told = await rig.commit()
+        assert held.hits == 1
+        assert (rig.commits.matches, told) == (2, True)
+
+
+async def test_a_commit_that_was_merely_slow_is_not_taken_for_a_repeated_one(
+    proxied_kafka: ProxiedKafka, topic_prefix: str
+) -> None:
+    """Guards the throughput on busy brokers, where every commit is slow: a new producer each time halves it."""
+    async with producing(proxied_kafka, topic_prefix) as rig:
+        for _ in range(3):
+            await rig.fill()
+            held = proxied_kafka.hold_response(Api.EndTxn)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(away, held.wait_hit)
+                told = [True]
+
+                async def commit(told: list[bool] = told) -> None:
+                    told[0] = await rig.commit()
+
+                nursery.start_soon(commit)
+                await away(held.wait_hit)
+                # Longer than retry.backoff.ms.
+                await trio.sleep(0.3)
+                await away(held.release)
+            assert not told[0]
+        assert rig.commits.matches == 3
