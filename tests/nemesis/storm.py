@@ -14,9 +14,9 @@ import random
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 FAULTS: tuple[Fault, ...] = (*process.FAULTS, *network.FAULTS, *servers.BROKER, *servers.POSTGRES)
 ROUND_S = 120.0
 """Of faults; the end of a round comes on top."""
+_threads = ThreadPoolExecutor(1)
+"""For the second fault of a pair. It lives as long as we do: what a thread has started ends with that thread."""
 
 
 @dataclass
@@ -169,19 +171,14 @@ def _round(
 def _strike(stage: Stage, step: Step) -> None:
     """Do what the step says, mend it, and wait for what comes after."""
     time.sleep(step.calm_s)
-    errors: list[Exception] = []
-
-    def strike(number: int, fault: Fault) -> None:
-        try:
-            fault.act(stage, random.Random(f"{step.seed}/{number}"))
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=strike, args=each) for each in enumerate(step.faults)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    dice = [random.Random(f"{step.seed}/{number}") for number in range(len(step.faults))]
+    beside = [_threads.submit(fault.act, stage, own) for fault, own in zip(step.faults[1:], dice[1:], strict=True)]
+    errors: list[BaseException] = []
+    try:
+        step.faults[0].act(stage, dice[0])
+    except Exception as error:
+        errors.append(error)
+    errors += [error for each in beside if (error := each.exception()) is not None]
     stage.mend()
     if errors:
         raise Trouble(f"{step}: {errors[0]!r}\n{stage.product.tail()}") from errors[0]
