@@ -178,7 +178,7 @@ def _strike(stage: Stage, step: Step) -> None:
         step.faults[0].act(stage, dice[0])
     except Exception as error:
         errors.append(error)
-    errors += [error for each in beside if (error := each.exception()) is not None]
+    errors += [found for each in beside if (found := each.exception()) is not None]
     stage.mend()
     if errors:
         raise Trouble(f"{step}: {errors[0]!r}\n{stage.product.tail()}") from errors[0]
