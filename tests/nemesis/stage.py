@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.databases import Database
+    from tests.support.pipelines import Document
 
 PARTITIONS = 3
 ROWS_PER_S = 400.0
@@ -94,7 +95,7 @@ class Stage:
             self.database: Database = create_database(self.postgres)
             stack.callback(drop_database, self.database)
             make_tables(self.database.dsn(), ledger=True)
-            self.topic = create_topic(self.kafka.direct, f"{self.name}.events", PARTITIONS)
+            self.topic = self.make_topic(f"{self.name}.events")
             self.product = self.instance()
             stack.callback(lambda: self.product.close())
             # The slot has to stand before the first row.
@@ -116,13 +117,20 @@ class Stage:
 
     def instance(self) -> Deltaforge:
         """Another process for the same pipeline, not started; it reaches the servers through the proxies only."""
-        file = self._directory / f"{self.name}.yaml"
+        file = write(self._directory / f"{self.name}.yaml", self.document())
+        dsn = self.database.dsn().replace(f":{self.postgres.port}/", f":{self.servers.proxy.port}/")
+        return Deltaforge(file, {"POSTGRES_DSN": dsn, "KAFKA_BROKERS": self.kafka.bootstrap}, name=self.name)
+
+    def document(self) -> Document:
+        """The pipeline."""
         document = local(self.name, self.topic)
         tables = "select schemaname || '.' || tablename from pg_publication_tables where pubname = 'orders_pub'"
         document["spec"]["source"]["config"]["tables"] = sorted(name for (name,) in self.database.rows(tables))
-        write(file, document)
-        dsn = self.database.dsn().replace(f":{self.postgres.port}/", f":{self.servers.proxy.port}/")
-        return Deltaforge(file, {"POSTGRES_DSN": dsn, "KAFKA_BROKERS": self.kafka.bootstrap}, name=self.name)
+        return document
+
+    def make_topic(self, name: str) -> str:
+        """Make the data topic and return its name."""
+        return create_topic(self.kafka.direct, name, PARTITIONS)
 
     # ---- for faults
 
