@@ -245,6 +245,8 @@ class Receipt(msgspec.Struct, frozen=True):
     flush_lsn: Lsn
     events: int
     """Events of this epoch that the sink knows durable (skipped ones included)."""
+    event_end: Lsn = Lsn(0)
+    """Where the newest durable event ends, or this stream began: what is confirmed above it is WAL without events."""
 
 
 class Confirm(msgspec.Struct, frozen=True):

@@ -83,7 +83,7 @@ class Door:
         self.durable = self.accepted = durable
         self._origin = durable
         self._end = 0
-        self._reached = Lsn(0)
+        self._began, self._reached = lease.confirmed_flush, Lsn(0)
         anchor = durable.anchor
         # The anchor is sent again only when the slot stands at or before it; a message not at equality.
         self._seen = anchor is None or (
@@ -167,6 +167,13 @@ class Door:
         """What PostgreSQL may be told on this stream: durable, and reached by this very stream; else 0."""
         flush = self.durable.flush_lsn
         return flush if self._seen and self._reached >= flush else Lsn(0)
+
+    @property
+    def event_end(self) -> Lsn:
+        """Where the newest durable event ends, or this stream began: above it lies only WAL without durable events."""
+        durable = self.durable
+        message = durable.position.commit_lsn if durable.position.index == -1 else NO_LSN
+        return Lsn(max(self._began, durable.last_commit_end_lsn, message))
 
 
 def _skipped(part: TransactionPart, start: Position) -> int:

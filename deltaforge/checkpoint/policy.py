@@ -4,8 +4,9 @@ Rule 1: only a receipt of the current epoch counts: an older one speaks of anoth
 Rule 2: a sink that must be waited for and has not spoken yet allows nothing.
 Rule 3: `all` waits for every sink, `required` for those marked so, `quorum` for any that many. Where `required` marks
         no sink at all it means `all`: with nobody to wait for, everything would be confirmed at once and nothing kept.
-Rule 4: where no event lies between them, a confirmation waits for the slowest sink (`without_idle_gap`): a Kafka sink
-        makes idle positions durable only now and then, and what its next start finds missing counts as lost changes.
+Rule 4: WAL without events is confirmed when every sink has made it durable, also one that is behind, away or spared
+        (`without_idle_gap`): it may lack no event, or soon not any more, and what its next start finds missing counts
+        as lost changes.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ def combine(
 
 
 def without_idle_gap(confirm: Confirm, receipts: Mapping[str, Receipt | None]) -> Confirm:
-    """`confirm`, lowered to where the slowest sink stands that has every event the fastest has."""
+    """`confirm`, lowered to the end of the newest event, or to the slowest of all sinks where that is more."""
     spoken = [r for r in receipts.values() if r is not None and r.epoch == confirm.epoch and r.flush_lsn]
     if not spoken:
         return confirm
-    newest = max(receipt.position for receipt in spoken)
-    level = [r.flush_lsn for r in spoken if r.position == newest and confirm.lsn - r.flush_lsn <= _IDLE_BYTES]
-    return Confirm(confirm.epoch, min(confirm.lsn, *level)) if level else confirm
+    slowest = min(r.flush_lsn for r in spoken) if len(spoken) == len(receipts) else Lsn(0)
+    held = Lsn(max(slowest, *(r.event_end for r in spoken)))
+    return Confirm(confirm.epoch, held) if 0 < confirm.lsn - held <= _IDLE_BYTES else confirm

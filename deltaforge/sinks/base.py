@@ -242,7 +242,8 @@ class SmallSink(ABC):
     def _committed(self, door: Door, epoch: int, events: int, seconds: float) -> None:
         self._durable = door.accepted
         door.committed(door.accepted)
-        self._w.receipts.set(Receipt(epoch, door.durable.position, door.confirmable, self._epoch_events))
+        confirmable, events = door.confirmable, self._epoch_events
+        self._w.receipts.set(Receipt(epoch, door.durable.position, confirmable, events, door.event_end))
         if events:
             self._events += events
             self._commits += 1

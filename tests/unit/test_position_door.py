@@ -103,6 +103,17 @@ def test_a_watermark_raises_only_what_may_be_confirmed() -> None:
     assert door.accepted.flush_lsn == 30
 
 
+def test_the_end_of_events_leaves_out_wal_that_holds_none() -> None:
+    """Guards other sinks: what is confirmed above it can be a gap to them although they lack no event."""
+    door = Door(lease(7), Progress(flush_lsn=Lsn(9)))
+    ends = [door.event_end]
+    for item in (mark(9), part(1, 10, 0, 1, 12), mark(15), message(20), mark(30), part(4, 40, 0, 2)):
+        door.take(item)
+        door.committed(door.accepted)
+        ends.append(door.event_end)
+    assert ends == [7, 7, 12, 12, 20, 20, 12]
+
+
 # ---- the anchor
 
 FOREIGN: list[tuple[str, Item]] = [

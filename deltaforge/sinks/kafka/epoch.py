@@ -340,7 +340,8 @@ class Epoch:
     def _confirm(self) -> None:
         """Tell the checkpointer what is durable and what this stream has reached."""
         door = self._door
-        receipt = Receipt(self._lease.epoch, door.durable.position, door.confirmable, self._memory.epoch_events)
+        events = self._memory.epoch_events
+        receipt = Receipt(self._lease.epoch, door.durable.position, door.confirmable, events, door.event_end)
         if receipt != self._receipt:
             self._receipt = receipt
             self._w.receipts.set(receipt)
