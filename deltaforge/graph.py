@@ -221,6 +221,7 @@ class Graph:
             encoder=self._encoder(unit),
             metrics=self.metrics.sink(unit.id),
             report=self._reporter(unit.id),
+            spared=self._spared(unit),
         )
         if isinstance(unit.config, FileSinkConfig):
             return FileSink(wiring, path=unit.config.path)

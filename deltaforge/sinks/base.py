@@ -13,7 +13,8 @@ Rule 6: a Receipt says only what is durable: `door.committed` first, then `recei
 Rule 7: every Batch taken releases its weight exactly once, when it is durable or dropped.
 Rule 8: TRANSIENT and OPERATOR errors become `actors.Retry` after a report, Refused becomes `actors.Escalate`;
         everything else is a crash.
-Rule 9: a sink behind the slot has lost its place: it says so, takes nothing more and holds up nobody.
+Rule 9: a sink behind the slot has lost its place. One that the commit policy can spare says so, takes nothing more and
+        holds up nobody; any other refuses.
 Rule 10: when the inbox ends, what was taken is made durable and `run` returns.
 
 The small sinks keep no position outside the process. After a restart of the process they begin where the slot stands,
@@ -96,6 +97,7 @@ class SinkWiring:
     Attributes:
       failpoints: start of the names of this sink's failpoints, e.g. `sink`.
       now_ns: the clock for processing times, nanoseconds since 1970.
+      spared: whether the commit policy could do without this sink just now.
     """
 
     inbox: Mailbox[Lease | Batch]
@@ -109,6 +111,7 @@ class SinkWiring:
     report: Callable[[str, str], None]
     failpoints: str = "sink"
     now_ns: Callable[[], int] = field(default=time.time_ns)
+    spared: Callable[[], bool] = field(default=lambda: False)
 
 
 class SmallSink(ABC):
@@ -194,9 +197,12 @@ class SmallSink(ABC):
         self._epoch_events = 0
         durable = self._durable.flush_lsn
         if durable and lease.confirmed_flush > durable:
-            # Only a sink that others went on without can be behind; ending the pipeline would punish those others.
+            refusal = gap(durable, lease.confirmed_flush, lease.slot)
+            if not self._w.spared():
+                raise refusal
+            # The others went on without it; ending the pipeline would punish them.
             self._w.metrics.error("gap")
-            self._report("detached", gap(durable, lease.confirmed_flush, lease.slot).line())
+            self._report("detached", refusal.line())
         else:
             self._lease, self._door = lease, Door(lease, self._durable)
             self._report("running")

@@ -249,6 +249,7 @@ async def test_the_budget_returns_to_zero(rig: Rig) -> None:
 
 async def test_a_sink_that_the_slot_has_passed_takes_nothing_more_and_says_so(rig: Rig) -> None:
     """Guards a sink that the others went on without: a hole in its rows must not look like success."""
+    rig.handles.spared = True
     async with running(rig) as handles:
         await handles.begin(1)
         await handles.feed(part(1, 10, 0, 1, 12))
@@ -313,6 +314,22 @@ async def test_another_history_is_refused_and_nothing_of_it_is_written(rig: Rig)
             await handles.begin(2)
             await handles.feed(part(7, 10, 0, 1, 12), part(8, 20, 0, 1, 22))
     assert rig.delivered() == ["1.0"]
+
+
+async def test_a_sink_that_the_policy_waits_for_refuses_when_the_slot_has_passed_it(rig: Rig) -> None:
+    """Guards against a pipeline that says it runs, and neither delivers nor confirms anything any more."""
+    handles = rig.handles
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_refused, rig.sink())
+            await trio.testing.wait_all_tasks_blocked()
+            await handles.begin(1)
+            await handles.feed(part(1, 10, 0, 1, 12))
+            await handles.until_durable(12)
+            await handles.begin(2, confirmed=22)
+    assert handles.reports[-1][0] == "refused"
+    assert "between 0/C and 0/16 would be lost" in handles.reports[-1][1]
+    assert handles.gate.value == 1
 
 
 async def _refused(sink: Sink) -> None:

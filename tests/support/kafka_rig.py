@@ -79,7 +79,7 @@ class KafkaRig:
             epoch=small.epoch,
             rewind=small.rewind,
             budget=small.budget,
-            spared=lambda: self.handles.confirmed > 20,
+            spared=small.spared,
             encoder=small.encoder,
             metrics=SinkMetrics("rig", "kafka", ""),
             report=small.report,

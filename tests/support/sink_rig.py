@@ -102,6 +102,8 @@ class Handles:
     reports: list[tuple[str, str]] = field(default_factory=list)
     end: int = 0
     confirmed: int = 1
+    spared: bool = False
+    """Whether the commit policy could do without the sink."""
 
     def wiring(self) -> SinkWiring:
         return SinkWiring(
@@ -114,6 +116,7 @@ class Handles:
             encoder=self.encoder,
             metrics=SinkMetrics("rig", "sink", ""),
             report=lambda state, detail: self.reports.append((state, detail)),
+            spared=lambda: self.spared,
         )
 
     async def begin(self, epoch: int, confirmed: int = 1) -> None:
