@@ -6,7 +6,6 @@ A copy that nobody noticed can arrive during the next transaction and end it too
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -18,7 +17,7 @@ from tests.proxy.frames import Api
 from tests.support.kafka_topics import create_topic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from tests.proxy.cluster import ProxiedKafka
     from tests.proxy.rules import Rule
@@ -71,18 +70,19 @@ async def away(act: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(act)
 
 
-@asynccontextmanager
-async def producing(kafka: ProxiedKafka, name: str, **properties: str) -> AsyncIterator[Rig]:
-    """An initialised producer with these settings of librdkafka."""
+async def run(
+    kafka: ProxiedKafka, name: str, scenario: Callable[[Rig], Awaitable[None]], settings: Mapping[str, str] = FAST
+) -> None:
+    """Play a scenario with an initialised producer that has these settings of librdkafka."""
     topic = await away(lambda: create_topic(kafka.direct, f"{name}.commits"))
-    conf = {"bootstrap.servers": kafka.bootstrap, "transactional.id": name, **FAST, **properties}
+    conf = {"bootstrap.servers": kafka.bootstrap, "transactional.id": name, **settings}
     producer = KafkaProducer(conf, brokers="", oauth=None)
     with trio.fail_after(LIMIT_S):
         async with trio.open_nursery() as nursery:
             await producer.open()
             nursery.start_soon(producer.serve)
             await producer.init()
-            yield Rig(kafka, topic, producer, kafka.watch(Api.EndTxn))
+            await scenario(Rig(kafka, topic, producer, kafka.watch(Api.EndTxn)))
             await producer.close()
 
 
@@ -93,7 +93,7 @@ async def producing(kafka: ProxiedKafka, name: str, **properties: str) -> AsyncI
         {},
         {"log_level": "3"},
         {"log.connection.close": "false"},
-        {"retry.backoff.ms": "200", "retry.backoff.max.ms": "1"},
+        {"retry.backoff.ms": "200", "retry.backoff.max.ms": "1", "reconnect.backoff.ms": "0"},
     ],
     ids=str,
 )
@@ -101,9 +101,11 @@ async def test_a_commit_that_was_sent_twice_is_noticed_whatever_the_settings(
     proxied_kafka: ProxiedKafka, topic_prefix: str, settings: dict[str, str], how: str
 ) -> None:
     """Guards against settings of the user that hide from us what librdkafka does."""
-    async with producing(proxied_kafka, topic_prefix, **settings) as rig:
-        sent, told = await rig.commit_and_lose(how)
-        assert (sent, told) == (2, True)
+
+    async def lose_one(rig: Rig) -> None:
+        assert await rig.commit_and_lose(how) == (2, True)
+
+    await run(proxied_kafka, topic_prefix, lose_one, settings)
 
 
 @pytest.mark.parametrize("how", ["cut", "reset"])
@@ -111,45 +113,50 @@ async def test_the_third_loss_in_a_row_is_noticed_though_librdkafka_does_not_tel
     proxied_kafka: ProxiedKafka, topic_prefix: str, how: str
 ) -> None:
     """Guards against librdkafka's silence: of errors that are alike it logs two, then none for 30 seconds."""
-    async with producing(proxied_kafka, topic_prefix) as rig:
+
+    async def lose_many(rig: Rig) -> None:
         for _ in range(3):
             await rig.fill()
             await rig.commit()
             await rig.lose(how)
         for _ in range(3):
-            sent, told = await rig.commit_and_lose(how)
-            assert (sent, told) == (2, True)
+            assert await rig.commit_and_lose(how) == (2, True)
+
+    await run(proxied_kafka, topic_prefix, lose_many)
 
 
 async def test_a_request_that_times_out_is_noticed(proxied_kafka: ProxiedKafka, topic_prefix: str) -> None:
     """Guards against a second copy that needs no lost connection."""
-    async with producing(proxied_kafka, topic_prefix, **{"socket.timeout.ms": "300"}) as rig:
+
+    async def time_out(rig: Rig) -> None:
         await rig.fill()
         held = proxied_kafka.hold_response(Api.EndTxn)
         told = await rig.commit()
         assert held.hits == 1
         assert (rig.commits.matches, told) == (2, True)
 
+    await run(proxied_kafka, topic_prefix, time_out, {"socket.timeout.ms": "300"})
+
 
 async def test_a_commit_that_was_merely_slow_is_not_taken_for_a_repeated_one(
     proxied_kafka: ProxiedKafka, topic_prefix: str
 ) -> None:
     """Guards the throughput on busy brokers, where every commit is slow: a new producer each time halves it."""
-    async with producing(proxied_kafka, topic_prefix) as rig:
+
+    async def be_slow(rig: Rig) -> None:
         for _ in range(3):
             await rig.fill()
             held = proxied_kafka.hold_response(Api.EndTxn)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(away, held.wait_hit)
-                told = [True]
-
-                async def commit(told: list[bool] = told) -> None:
-                    told[0] = await rig.commit()
-
-                nursery.start_soon(commit)
-                await away(held.wait_hit)
-                # Longer than retry.backoff.ms.
-                await trio.sleep(0.3)
-                await away(held.release)
-            assert not told[0]
+                nursery.start_soon(_release_late, held)
+                assert not await rig.commit()
         assert rig.commits.matches == 3
+
+    await run(proxied_kafka, topic_prefix, be_slow)
+
+
+async def _release_late(held: Rule) -> None:
+    await away(held.wait_hit)
+    # Longer than retry.backoff.ms.
+    await trio.sleep(0.3)
+    await away(held.release)

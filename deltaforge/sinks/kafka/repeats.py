@@ -1,9 +1,9 @@
 """Whether librdkafka may have sent a commit twice, so that a late copy may still be on its way. Pure: no clock.
 
-Theory of operation. librdkafka sends EndTxn again by itself, `retry.backoff.ms` later, when the coordinator's connection
-or the request was lost. All it says of that is a line in its log, and not always: of errors that are like the last one
-of their connection it tells two, then none for 30 s; connections that were closed after a minute without use it never
-tells, and counts them all the same. A new client has a new log.
+Theory of operation. librdkafka sends EndTxn again by itself, `retry.backoff.ms` later, when the request or the
+coordinator's connection was lost. All it says of that is a line in its log, and not always: of errors that are like the
+last one of their connection it tells two, then none for 30 s; connections that were closed after a minute without use
+it never tells, and counts them all the same. A new client has a new log.
 
 Rule 1: a commit that was quicker than the shortest back-off was sent once.
 Rule 2: any other may have been sent twice if a loss was told while it ran, or if one may have gone untold: because the
