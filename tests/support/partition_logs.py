@@ -108,12 +108,16 @@ class PartitionLog:
         return "committed" if self.markers[section].committed else "aborted"
 
 
-def read_logs(cluster: KafkaCluster, topics: Sequence[str]) -> dict[tuple[str, int], PartitionLog]:
+def read_logs(
+    cluster: KafkaCluster, topics: Sequence[str], bootstrap: str | None = None
+) -> dict[tuple[str, int], PartitionLog]:
     """The logs of all partitions of these topics, each from the node that leads it.
+
+    Args: bootstrap: where our own clients reach the cluster, if not at its own address.
 
     Raises FileNotFoundError when a partition has no log file there.
     """
-    files = [str(file) for topic in topics for file in _segments(cluster, topic)]
+    files = [str(file) for topic in topics for file in _segments(cluster, bootstrap or cluster.bootstrap(), topic)]
     with tool_lines("kafka.tools.DumpLogSegments", "--deep-iteration", "--files", ",".join(files)) as lines:
         return parse_logs(lines)
 
@@ -137,8 +141,8 @@ def parse_logs(lines: Iterable[bytes]) -> dict[tuple[str, int], PartitionLog]:
     return logs
 
 
-def _segments(cluster: KafkaCluster, topic: str) -> Iterator[str]:
-    reader = consumer(cluster.bootstrap())
+def _segments(cluster: KafkaCluster, bootstrap: str, topic: str) -> Iterator[str]:
+    reader = consumer(bootstrap)
     try:
         known = reader.list_topics(topic, timeout=30).topics[topic].partitions
     finally:

@@ -1,0 +1,206 @@
+"""Everything that watches a run from outside, and the judgement at its end.
+
+    document = ledger("kills", topic)
+    with Deltaforge(...) as product:                 # once: the slot has to stand before the first row
+        ...
+    with Witness(subject_of(document), cluster, dsn) as witness, Workload(dsn, seed=7, plan=FULL) as load:
+        ...                                          # faults
+        load.stop()
+        witness.settle(expected := load.expected())  # the process runs, and nothing is broken
+        product.term()
+        verdict = witness.judge(expected)
+
+While the run lasts, a consumer reads along and PostgreSQL is asked what is confirmed. At the end two more consumers
+read everything, one of them Java's; the broker's log files and its coordinator's log are looked into; PostgreSQL's
+tables are compared. `judge_footprints` and `judge_secrets` need the process and are called by whoever has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+
+from tests.ledger.checkpoints import Checkpoint, Coverage, Trail, judge_samples, parse_checkpoint
+from tests.ledger.homes import Homes
+from tests.ledger.java_reader import read_with_java
+from tests.ledger.judge import Judge
+from tests.ledger.replay import tables_of
+from tests.ledger.sampler import Sampler
+from tests.ledger.tapes import Tape, judge_agreement, judge_isolation
+from tests.ledger.verdict import Verdict
+from tests.support.kafka_topics import ends_of
+from tests.support.partition_logs import read_logs
+from tests.support.topics import consumer, partitions, stream, take
+from tests.support.transaction_log import ENDED, TransactionLog, read_transaction_log
+
+if TYPE_CHECKING:
+    from deltaforge.embedded.kafka import KafkaCluster
+    from tests.ledger.outcomes import Expected
+    from tests.ledger.pipeline import Subject
+    from tests.support.topics import Record
+
+STALLED_S = 60.0
+ENDS_S = 30.0
+
+
+class Witness:
+    """Watches one pipeline that has been started at least once."""
+
+    def __init__(self, subject: Subject, cluster: KafkaCluster, dsn: str, *, bootstrap: str | None = None) -> None:
+        """Nothing is watched before the `with` block.
+
+        Args:
+          dsn: of the source, for a role that may read everything.
+          bootstrap: where our own clients reach the cluster, if not at its own address.
+        """
+        self._subject, self._cluster, self._dsn = subject, cluster, dsn
+        self._bootstrap = bootstrap or cluster.bootstrap()
+        self._sampler = Sampler(dsn, subject.slot)
+        self.live = Tape("concurrent reader")
+        self._checkpoints: dict[int, Checkpoint] = {}
+        self._damaged: list[str] = []
+        self._failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    @property
+    def count(self) -> int:
+        """Records that the concurrent reader has seen so far."""
+        return self.live.count
+
+    def wait_for(self, count: int, *, stalled_s: float = STALLED_S) -> None:
+        """Block until so many records were seen. Raises TimeoutError when none comes for `stalled_s`."""
+        last, since = -1, time.monotonic()
+        while (now := self.count) < count:
+            if self._failure is not None:
+                raise self._failure
+            if now != last:
+                last, since = now, time.monotonic()
+            elif time.monotonic() - since > stalled_s:
+                raise TimeoutError(f"{now} of {count} records, and no new one for {stalled_s:.0f} s")
+            self._stop.wait(0.05)
+
+    def settle(self, expected: Expected) -> None:
+        """Block until everything that must come has come, or nothing more comes."""
+        with contextlib.suppress(TimeoutError):
+            self.wait_for(expected.events + expected.tombstones)
+
+    def judge(self, expected: Expected, *, split: bool = False) -> Verdict:
+        """I1 to I11. The pipeline is stopped, or idle.
+
+        Args: split: whether a source transaction may lie in several Kafka transactions.
+        """
+        verdict, subject = Verdict(), self._subject
+        began = time.monotonic()
+        self._sampler.close()
+        log = self._judge_ends(verdict)
+        decisions = log.decisions.get(subject.transactional_id, [])
+        logs = read_logs(self._cluster, [*subject.topics, subject.checkpoints], self._bootstrap)
+        homes = Homes(logs, decisions)
+        homes.judge(verdict)
+        trail = self._judge_checkpoints(verdict, expected, log)
+        final = Tape("final reader")
+        judge = Judge(expected, homes=homes, coverage=Coverage(trail, verdict), split=split, verdict=verdict)
+        for record in stream(self._bootstrap, subject.topics):
+            final.add(record)
+            judge.take(record)
+        judge.finish(tables_of(self._dsn))
+        self._judge_readers(verdict, final, homes)
+        verdict.figures["Kafka transactions"] = {
+            "committed": sum(decision.committed for decision in decisions),
+            "aborted": sum(not decision.committed for decision in decisions),
+        }
+        verdict.figures["most WAL retained, MiB"] = round(self._sampler.most_retained / 2**20, 1)
+        verdict.figures["judged in, s"] = round(time.monotonic() - began, 1)
+        return verdict
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._sampler.close()
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self._consumer = consumer(self._bootstrap)
+        topics = [*self._subject.topics, self._subject.checkpoints]
+        places = [(topic, number) for topic in topics for number in partitions(self._consumer, topic)]
+        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in places])
+        self._sampler.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _watch(self) -> None:
+        try:
+            while not self._stop.is_set():
+                for record in take(self._consumer, lambda *_: None):
+                    self._note(record)
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._consumer.close()
+
+    def _note(self, record: Record) -> None:
+        if record.topic != self._subject.checkpoints:
+            self.live.add(record)
+        elif record.offset not in self._checkpoints:
+            try:
+                parsed = parse_checkpoint(record.offset, record.time_ms, record.key, record.value)
+            except (ValueError, KeyError) as error:
+                self._damaged.append(f"offset {record.offset}: {error}")
+            else:
+                self._checkpoints[record.offset] = parsed
+
+    def _judge_ends(self, verdict: Verdict) -> TransactionLog:
+        """I11: committed readers come to the end of every partition, and the coordinator has nothing left to do."""
+        topics = [*self._subject.topics, self._subject.checkpoints]
+        deadline = time.monotonic() + ENDS_S
+        while True:
+            stable = ends_of(self._bootstrap, topics)
+            ends = ends_of(self._bootstrap, topics, "read_uncommitted")
+            log = read_transaction_log(self._bootstrap)
+            state = log.states.get(self._subject.transactional_id, "never seen")
+            behind = {place: (stable[place], end) for place, end in ends.items() if stable[place] != end}
+            if (not behind and state in ENDED) or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        verdict.look("I11", len(ends) + 1)
+        for place, (lso, end) in behind.items():
+            verdict.add("open", f"{place}: committed readers come to {lso} of {end}")
+        if state not in ENDED:
+            verdict.add("open", f"the transaction of {self._subject.transactional_id} is {state}")
+        return log
+
+    def _judge_checkpoints(self, verdict: Verdict, expected: Expected, log: TransactionLog) -> Trail:
+        """I8 and I9. Compaction may have removed some since the concurrent reader saw them."""
+        for record in stream(self._bootstrap, [self._subject.checkpoints]):
+            self._note(record)
+        for damaged in self._damaged:
+            verdict.add("checkpoint", damaged)
+        records = [self._checkpoints[offset] for offset in sorted(self._checkpoints)]
+        trail = Trail(records, log.decisions.get(self._subject.transactional_id, []))
+        trail.judge(verdict, expected)
+        judge_samples(self._sampler.samples(), trail, verdict)
+        return trail
+
+    def _judge_readers(self, verdict: Verdict, final: Tape, homes: Homes) -> None:
+        """I7 and I10."""
+        with contextlib.suppress(TimeoutError):
+            self.wait_for(final.count, stalled_s=ENDS_S)
+        judge_agreement(final, self.live, verdict)
+        counts = dict.fromkeys(self._subject.topics, 0)
+        for (topic, _), offsets in final.offsets.items():
+            counts[topic] += len(offsets)
+        judge_agreement(final, read_with_java(self._bootstrap, counts), verdict)
+        everything = Tape("reader of everything")
+        for record in stream(self._bootstrap, self._subject.topics, committed=False):
+            everything.add(record)
+        data = {place: log for place, log in homes.logs.items() if place[0] in self._subject.topics}
+        judge_isolation(final, everything, data, verdict)
