@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 """What undoes a transaction though the connection lives."""
+_LOCKS = "-c lock_timeout=2s"
+"""A prepared transaction, of this writer or another, may hold a key for as long as somebody waits for it."""
 _AGAIN_S = 0.2
 _PATIENCE_S = 120.0
 """How long a stopped writer waits for a server that still has a prepared transaction of its own."""
@@ -142,7 +144,7 @@ class Workload:
         try:
             while not self._stop.is_set() or prepared.waiting:
                 try:
-                    with psycopg.connect(self._dsn, autocommit=True) as connection:
+                    with psycopg.connect(self._dsn, autocommit=True, options=_LOCKS) as connection:
                         prepared.recover(connection)
                         self._write(writer, connection, prepared)
                 except psycopg.OperationalError:
