@@ -14,7 +14,6 @@ not do what was asked.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 import time
@@ -22,13 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.fault.marks import TESTS, by_row, marked
+from tests.fault.marks import TESTS, by_row, contradictions, marked
 from tests.fault.matrix import MatrixError, Row, chosen, load
 from tests.fault.page import page
-from tests.fault.plugin import RowPlugin
 from tests.fault.report import Report
+from tests.fault.run import run_tests
 from tests.fault.storm import USUAL_MINUTES, StormMissing, storm, storm_rows
 from tests.fault.versions import versions
 
@@ -38,9 +35,6 @@ if TYPE_CHECKING:
     from tests.fault.marks import Coverage
 
 CLEAN, TROUBLE, UNABLE = range(3)
-QUICK_S = 600.0
-LAST_START_S = 0.9 * QUICK_S
-_SPOKEN = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,13 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         everything = load()
         covered = by_row(everything, marked(), storm_rows())
-        if wanted.page:
-            sys.stdout.write(page(everything, covered))
-            return CLEAN
         rows = chosen(everything, wanted.only)
     except MatrixError as error:
         print(f"fault matrix: {error}", file=sys.stderr)
         return UNABLE
+    wrong = contradictions(everything, covered)
+    print("".join(f"fault matrix: {line}\n" for line in wrong), end="", file=sys.stderr)
+    if wanted.page:
+        sys.stdout.write(page(everything, covered))
+        return UNABLE if wrong else CLEAN
     if wanted.list:
         print("\n".join(_listed(row, covered[row.id]) for row in rows.values()))
         return CLEAN
@@ -83,18 +79,13 @@ def _run(
 
 
 def _run_tests(report: Report, everything: dict[str, Row], covered: dict[str, Coverage]) -> None:
-    """Run the tests of the report's rows with pytest, in this process."""
-    files = sorted({str(TESTS.parent / test.file) for row in report.rows for test in covered[row].tests})
-    if not files:
-        report.problems.append("no test runs any of these rows")
+    files = sorted({TESTS.parent / test.file for row in report.rows for test in covered[row].tests})
+    if files:
+        run_tests(report, everything, files, TESTS.parent)
         return
-    # The sizes are read when the tests are imported.
-    os.environ |= {"DELTAFORGE_RIG": report.mode, "DELTAFORGE_SEED": str(report.seed)}
-    plugin = RowPlugin(everything, report.rows, LAST_START_S if report.mode == "quick" else None)
-    code = pytest.main(["-v", "--tb=short", "-p", "no:cacheprovider", f"--rootdir={TESTS.parent}", *files], [plugin])
-    report.runs, report.totals = list(plugin.runs.values()), plugin.totals
-    if code not in _SPOKEN:
-        report.problems.append(f"pytest ended with {code}")
+    for row in report.rows.values():
+        why = "random faults do it: add --minutes" if covered[row.id].storm else row.not_run
+        report.problems.append(f"no test runs {row.id}: {why}")
 
 
 def _storm(report: Report, minutes: float, only: frozenset[str] | None) -> None:

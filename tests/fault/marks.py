@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from tests.fault.matrix import MatrixError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from tests.fault.matrix import Row
 
@@ -97,17 +97,22 @@ def by_row(rows: dict[str, Row], tests: Sequence[Marked], storm: Collection[str]
     """What runs every row. `storm`: the rows of random faults.
 
     Raises:
-      MatrixError: a mark or a fault of the storm names no row; or a row has neither a test nor a reason, or both.
+      MatrixError: a mark or a fault of the storm names no row.
     """
     for test in tests:
         if unknown := [row for row in test.rows if row not in rows]:
             raise MatrixError(f"{test.file}: {test.test} is marked with {', '.join(unknown)}, which no row is")
     if strange := sorted(set(storm) - rows.keys()):
         raise MatrixError(f"the storm has faults of {', '.join(strange)}, which no row is")
-    found = {name: Coverage(tuple(test for test in tests if name in test.rows), name in storm) for name in rows}
+    return {name: Coverage(tuple(test for test in tests if name in test.rows), name in storm) for name in rows}
+
+
+def contradictions(rows: Mapping[str, Row], found: Mapping[str, Coverage]) -> list[str]:
+    """What is wrong between matrix and marks: rows that nothing runs and nobody explains, or that both is said of."""
     run = {name for name, coverage in found.items() if coverage.tests or coverage.storm}
-    if idle := [name for name, row in rows.items() if name not in run and not row.not_run]:
-        raise MatrixError(f"neither a test nor a reason (`not_run`): {', '.join(idle)}")
-    if both := [name for name, row in rows.items() if name in run and row.not_run]:
-        raise MatrixError(f"a test and a reason why there is none: {', '.join(both)}; remove `not_run`")
-    return found
+    idle = [name for name, row in rows.items() if name not in run and not row.not_run]
+    both = [name for name, row in rows.items() if name in run and row.not_run]
+    return [
+        *(f"{name}: neither a test nor a reason (`not_run`)" for name in idle),
+        *(f"{name}: a test and a reason why there is none; remove `not_run`" for name in both),
+    ]
