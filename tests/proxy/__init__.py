@@ -14,6 +14,7 @@ the call returns, for connections that exist and for new ones.
   link     one connection: two sockets, two lanes
   proxy    the listener, the thread, and what tests call
   frames   Kafka's requests and answers as they lie in a stream; pure
+  answers  answers with an error code, made from a request; pure
   rules    what tests want done to certain requests and answers
   kafka    a proxy that obeys rules
   cluster  brokers that tell their clients the proxies' addresses

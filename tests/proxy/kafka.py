@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from tests.proxy.answers import error_answer, stand_in
 from tests.proxy.faults import TO_SERVER, Direction
 from tests.proxy.frames import Frames, correlation_id, request
 from tests.proxy.proxy import Proxy
@@ -36,9 +37,11 @@ class RuleBook:
         """Another proxy obeys them; `bell` makes it look at what was decided."""
         self._bells.append(bell)
 
-    def rule(self, action: Action, api: Api, nth: int | None, where: Which) -> Rule:
+    def rule(
+        self, action: Action, api: Api, nth: int | None, where: Which, code: int = 0, *, done: bool = True
+    ) -> Rule:
         """Make one and keep it."""
-        made = Rule(action, api, nth, where, self._ring)
+        made = Rule(action, api, nth, where, self._ring, code, done=done)
         self._rules = [*self._rules, made]
         return made
 
@@ -91,6 +94,14 @@ class Rules:
         """The broker does what it is asked; its answer is lost."""
         return self.book.rule(Action.DROP_RESPONSE, api, nth, where)
 
+    def answer_with(self, api: Api, code: int, nth: int | None = 1, where: Which = None, *, done: bool) -> Rule:
+        """Answer in the broker's name with an error code.
+
+        Args:
+          done: whether the broker gets the request all the same; its own answer is lost. Otherwise it never sees it.
+        """
+        return self.book.rule(Action.ANSWER, api, nth, where, code, done=done)
+
     def watch(self, api: Api, where: Which = None) -> Rule:
         """Do nothing but count requests and keep their answers."""
         return self.book.rule(Action.WATCH, api, None, where)
@@ -142,39 +153,44 @@ class _Pair:
 
     def __init__(self, proxy: KafkaProxy, connection: Connection) -> None:
         self._proxy, self._connection = proxy, connection
-        self._open: dict[int, list[Rule]] = {}
+        self._open: dict[int, tuple[Request, list[Rule]]] = {}
         self.requests = _FrameCutter(self._on_request)
         self.answers = _FrameCutter(self._on_answer)
 
-    def _on_request(self, frame: bytes) -> Gate | None:
+    def _on_request(self, frame: bytes) -> tuple[bytes, Gate | None]:
         found = request(frame, self._connection.number)
         self._proxy.seen[found.api_key] += 1
         rules = self._proxy.book.matching(found)
         if rules:
-            self._open[found.correlation_id] = rules
+            self._open[found.correlation_id] = found, rules
+        if any(rule.action is Action.ANSWER and not rule.done for rule in rules):
+            frame = stand_in(found)
         gates = [self._act(rule, frame) for rule in rules if rule.action not in _ON_RESPONSE]
-        return next((gate for gate in gates if gate is not None), None)
+        return frame, next((gate for gate in gates if gate is not None), None)
 
     def _act(self, rule: Rule, frame: bytes) -> Gate | None:
         if rule.action is Action.DUPLICATE_REQUEST:
             return rule.hit(lambda: self._proxy.send_again(rule, frame))
         return rule.hit()
 
-    def _on_answer(self, frame: bytes) -> Gate | None:
+    def _on_answer(self, frame: bytes) -> tuple[bytes, Gate | None]:
         gate = None
-        for rule in self._open.pop(correlation_id(frame), ()):
+        found, rules = self._open.pop(correlation_id(frame), (None, ()))
+        for rule in rules:
             # A copy has an answer of its own.
             if rule.action is not Action.DUPLICATE_REQUEST:
                 rule.answered(frame)
+            if rule.action is Action.ANSWER and found is not None:
+                frame = error_answer(found, rule.code)
             if rule.action in _ON_RESPONSE:
                 gate = rule.hit()
-        return gate
+        return frame, gate
 
 
 class _FrameCutter:
-    """A direction's bytes as frames, each with the gate that a rule sets before it."""
+    """A direction's bytes as frames, each as a rule would have it and with the gate that a rule sets before it."""
 
-    def __init__(self, judge: Callable[[bytes], Gate | None]) -> None:
+    def __init__(self, judge: Callable[[bytes], tuple[bytes, Gate | None]]) -> None:
         self._frames = Frames()
         self._judge = judge
 
@@ -184,7 +200,8 @@ class _FrameCutter:
 
     def _items(self, frames: Sequence[bytes], now: float) -> Iterable[Item]:
         for frame in frames:
-            yield Item(frame, now, gate=self._judge(frame))
+            data, gate = self._judge(frame)
+            yield Item(data, now, gate=gate)
 
     def rest(self, now: float) -> Iterable[Item]:
         """A piece of a frame goes on as it is."""

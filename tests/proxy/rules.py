@@ -30,6 +30,7 @@ class Action(Enum):
     DUPLICATE_REQUEST = "duplicate request"
     HOLD_RESPONSE = "hold response"
     DROP_RESPONSE = "drop response"
+    ANSWER = "answer"
     WATCH = "watch"
 
 
@@ -58,6 +59,9 @@ class Rule:
         nth: int | None,
         where: Callable[[Request], bool] | None,
         bell: Callable[[], None],
+        code: int = 0,
+        *,
+        done: bool = True,
     ) -> None:
         """Made by a proxy's methods.
 
@@ -65,8 +69,10 @@ class Rule:
           nth: which match to act on, from 1; None = every one.
           where: which requests of the api match.
           bell: tells the proxies that something was decided.
+          code: of the error to answer with.
+          done: whether the broker is asked as well, before it is answered in its name.
         """
-        self.action, self.api = action, api
+        self.action, self.api, self.code, self.done = action, api, code, done
         self._nth, self._where, self._bell = nth, where, bell
         self._news = threading.Condition()
         self._held: list[Gate] = []
