@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from deltaforge.embedded.postgres import PostgresServer
+from tests.ledger.pipeline import ledger, subject_of
+from tests.ledger.witness import Witness
 from tests.ledger.workload import Workload, make_tables
 from tests.ledger.writer import FULL
 from tests.proxy.cluster import ProxiedKafka
 from tests.proxy.proxy import Proxy
 from tests.support.databases import create_database, drop_database
 from tests.support.kafka_topics import create_topic
-from tests.support.pipelines import local, write
+from tests.support.pipelines import write
 from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader
 
@@ -72,6 +74,9 @@ class Servers:
 class Stage:
     """One round: a database, a topic and a pipeline of its own."""
 
+    rows_per_s: float | None = ROWS_PER_S
+    """Of all writers together; None = as fast as they can."""
+
     def __init__(self, servers: Servers, name: str, seed: int, directory: Path) -> None:
         self.servers, self.name, self._seed = servers, name, seed
         self._directory = directory
@@ -101,8 +106,10 @@ class Stage:
             # The slot has to stand before the first row.
             self.product.start()
             self.product.wait_ready()
+            subject, dsn = subject_of(self.document()), self.database.dsn()
+            self.witness = stack.enter_context(Witness(subject, self.kafka.cluster, dsn, bootstrap=self.kafka.direct))
             self.reader = stack.enter_context(LiveReader(self.kafka.direct, self.topic))
-            self.load = Workload(self.database.dsn(), seed=self._seed, rows_per_s=ROWS_PER_S, plan=FULL)
+            self.load = Workload(self.database.dsn(), seed=self._seed, rows_per_s=self.rows_per_s, plan=FULL)
             self.load.start()
             stack.callback(self._stop_load)
             self._stack = stack.pop_all()
@@ -123,10 +130,7 @@ class Stage:
 
     def document(self) -> Document:
         """The pipeline."""
-        document = local(self.name, self.topic)
-        tables = "select schemaname || '.' || tablename from pg_publication_tables where pubname = 'orders_pub'"
-        document["spec"]["source"]["config"]["tables"] = sorted(name for (name,) in self.database.rows(tables))
-        return document
+        return ledger(self.name, self.topic)
 
     def make_topic(self, name: str) -> str:
         """Make the data topic and return its name."""
