@@ -126,6 +126,8 @@ class SmallSink(ABC):
     def __init__(self, wiring: SinkWiring) -> None:
         self._w = wiring
         self._durable = Progress()
+        self._held = Lsn(0)
+        """What the slot may stand at without a gap: durable here, or finished when the first Lease came."""
         self._lease: Lease | None = None
         self._door: Door | None = None
         self._epoch_events = self._events = self._commits = 0
@@ -191,20 +193,22 @@ class SmallSink(ABC):
 
     def _begin(self, lease: Lease) -> None:
         self._lease = self._door = None
+        self._held = self._held or lease.confirmed_flush
         if lease.epoch <= self._w.rewind.value:
             return
         self._w.encoder.reset()
         self._epoch_events = 0
-        durable = self._durable.flush_lsn
-        if durable and lease.confirmed_flush > durable:
-            refusal = gap(durable, lease.confirmed_flush, lease.slot)
+        if lease.confirmed_flush > self._held:
+            refusal = gap(self._held, lease.confirmed_flush, lease.slot)
             if not self._w.spared():
                 raise refusal
             # The others went on without it; ending the pipeline would punish them.
             self._w.metrics.error("gap")
             self._report("detached", refusal.line())
         else:
-            self._lease, self._door = lease, Door(lease, self._durable)
+            # Before the first change, what a crashed server sends again is of an earlier process: written once more.
+            known = self._durable if self._durable.anchor is not None else Progress()
+            self._lease, self._door = lease, Door(lease, known)
             self._report("running")
         self._w.gate.set(lease.epoch)
 
@@ -247,6 +251,7 @@ class SmallSink(ABC):
 
     def _committed(self, door: Door, epoch: int, events: int, seconds: float) -> None:
         self._durable = door.accepted
+        self._held = max(self._held, door.accepted.flush_lsn)
         door.committed(door.accepted)
         confirmable, events = door.confirmable, self._epoch_events
         self._w.receipts.set(Receipt(epoch, door.durable.position, confirmable, events, door.event_end))

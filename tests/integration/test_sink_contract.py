@@ -265,6 +265,32 @@ async def test_a_sink_that_the_slot_has_passed_takes_nothing_more_and_says_so(ri
     assert rig.delivered() == ["1.0"]
 
 
+@pytest.mark.parametrize("rig", sorted(RIGS), indirect=True)
+async def test_what_a_crashed_server_sends_again_to_a_process_without_changes_is_written_again(rig: Rig) -> None:
+    """Guards a quiet pipeline: only keepalives have come since its process began, and the slot has fallen back."""
+    async with running(rig) as handles:
+        await handles.begin(1, confirmed=12)
+        await handles.feed(mark(15))
+        await handles.until_durable(15)
+        await handles.begin(2, confirmed=5)
+        await handles.feed(part(1, 10, 0, 1, 12), part(2, 20, 0, 1, 22))
+        await handles.until_durable(22)
+    assert rig.delivered() == ["1.0", "2.0"]
+
+
+@pytest.mark.parametrize("rig", sorted(RIGS), indirect=True)
+async def test_a_sink_that_has_written_nothing_yet_notices_a_gap(rig: Rig) -> None:
+    """Guards a spared sink that had no turn: the others were confirmed meanwhile, and it would begin behind them."""
+    rig.handles.spared = True
+    async with running(rig) as handles:
+        await handles.begin(1, confirmed=5)
+        await handles.begin(2, confirmed=12)
+        await handles.feed(part(2, 20, 0, 1, 22))
+        await handles.until_idle()
+        assert handles.reports[-1][0] == "detached"
+    assert rig.delivered() == []
+
+
 async def test_a_restarted_sink_asks_for_a_rewind_and_drops_the_current_epoch(rig: Rig) -> None:
     """Guards the item in hand of a sink that died: only a new stream brings it again."""
     handles = rig.handles
