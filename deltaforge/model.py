@@ -271,6 +271,8 @@ class SlotState(msgspec.Struct, frozen=True):
     system_id: str
     database: str
     retained_bytes: int
+    lost_because: str = ""
+    """Why the server gave the slot up, in its own word (since 17); '' = unknown, or not lost."""
 
 
 class Anchor(msgspec.Struct, frozen=True):

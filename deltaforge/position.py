@@ -264,6 +264,15 @@ def _timeline(record: Checkpoint, lease: Lease, reached: Lsn) -> None:
     )
 
 
+_LOST = {
+    "wal_removed": "the server removed WAL it still needed (max_slot_wal_keep_size)",
+    "idle_timeout": "nobody read it for longer than idle_replication_slot_timeout",
+    "rows_removed": "the server removed rows of its catalog that it still needed",
+    "wal_level_insufficient": "wal_level was lowered",
+}
+"""By PostgreSQL's word for it."""
+
+
 class Start(Enum):
     """What the first start has to do next."""
 
@@ -288,7 +297,7 @@ def first_start(
     """
     if slot.wal_status == "lost":
         raise Refused(
-            "the replication slot is lost: the server removed WAL it still needed (max_slot_wal_keep_size)",
+            f"the replication slot is lost: {_LOST.get(slot.lost_because, _LOST['wal_removed'])}",
             hint="drop the slot and take a new snapshot; nothing can be read from it any more",
         )
     begun = [s for s in stored if s.running or s.born]

@@ -7,7 +7,8 @@ SLOT_STATE = """
 SELECT s.slot_name IS NOT NULL, coalesce(s.active_pid, 0), coalesce(s.confirmed_flush_lsn, '0/0')::text,
        coalesce(s.restart_lsn, '0/0')::text, coalesce(s.wal_status, ''), w.lsn::text,
        (SELECT system_identifier::text FROM pg_control_system()), current_database()::text,
-       greatest(coalesce(pg_wal_lsn_diff(w.lsn, s.restart_lsn), 0), 0)::bigint
+       greatest(coalesce(pg_wal_lsn_diff(w.lsn, s.restart_lsn), 0), 0)::bigint,
+       coalesce(to_jsonb(s) ->> 'invalidation_reason', '')
 FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn) w
 LEFT JOIN pg_replication_slots s ON s.slot_name = %(slot)s
 """

@@ -91,9 +91,9 @@ class ControlSession:
     async def slot_state(self) -> SlotState:
         """Slot and server as of one moment."""
         (row,) = await self._query(catalog.SLOT_STATE, {"slot": self._slot}, "reading the slot's state")
-        exists, pid, confirmed, restart, status, wal, system_id, database, retained = row
+        exists, pid, confirmed, restart, status, wal, system_id, database, retained, reason = row
         positions = (Lsn.parse(confirmed), Lsn.parse(restart))
-        return SlotState(exists, pid, *positions, status, Lsn.parse(wal), system_id, database, retained)
+        return SlotState(exists, pid, *positions, status, Lsn.parse(wal), system_id, database, retained, reason)
 
     async def identify(self) -> Identity:
         """Which server and database this is. TransientError while it is a standby."""

@@ -155,8 +155,10 @@ def test_what_is_missing_is_refused_only_after_a_second_look(
 @pytest.mark.fault("G7")
 def test_a_lost_slot_is_refused_at_once() -> None:
     """Guards against waiting for WAL that PostgreSQL has removed."""
-    with pytest.raises(Refused, match="lost"):
+    with pytest.raises(Refused, match=r"lost: .*max_slot_wal_keep_size"):
         first_start(replace(SLOT, wal_status="lost"), (RUNNING,), looked_twice=False)
+    with pytest.raises(Refused, match=r"lost: .*idle_replication_slot_timeout"):
+        first_start(replace(SLOT, wal_status="lost", lost_because="idle_timeout"), (RUNNING,), looked_twice=False)
 
 
 def test_the_adopt_flag_is_good_for_exactly_the_slots_position() -> None:
