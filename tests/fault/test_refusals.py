@@ -14,7 +14,7 @@ import pytest
 
 from tests.ledger.workload import make_tables
 from tests.support.databases import Database, create_database, drop_database
-from tests.support.instances import Pipeline, Site, alive, states, wait_states
+from tests.support.instances import Pipeline, Site, alive, refusals, states, wait_states
 from tests.support.kafka_topics import create_topic, delete_topic
 from tests.support.orders import insert_orders, seen_orders, wait_for_orders, wait_until
 
@@ -70,6 +70,15 @@ def _advance_slot(site: Site, hurt: Pipeline) -> None:
     site.database.execute("select pg_replication_slot_advance(%s, pg_current_wal_lsn())", [hurt.slot])
 
 
+PGOUTPUT = "null, null, 'proto_version', '1', 'publication_names', 'orders_pub'"
+CONSUME = f"select count(*) from pg_logical_slot_get_binary_changes(%s, {PGOUTPUT})"
+PEEK = f"select count(*) from pg_logical_slot_peek_binary_changes(%s, {PGOUTPUT})"
+
+
+def _consume_slot(site: Site, hurt: Pipeline) -> None:
+    assert site.database.value(CONSUME, [hurt.slot]) > 0
+
+
 DAMAGE: dict[str, tuple[Callable[[Site, Pipeline], None], str, str]] = {
     # kind: the damage, the flag that the refusal must name, what it must say is at stake
     "topic-deleted": (_delete_topic, "--adopt-slot", REPEATED),
@@ -77,6 +86,7 @@ DAMAGE: dict[str, tuple[Callable[[Site, Pipeline], None], str, str]] = {
     "slot-dropped": (_drop_slot, "--accept-gap", rf"does not exist, expected it at {LSN}{LOST}"),
     "slot-recreated": (_recreate_slot, "--accept-gap", PAST),
     "slot-advanced": (_advance_slot, "--accept-gap", PAST),
+    "slot-consumed": (_consume_slot, "--accept-gap", PAST),
 }
 BEFORE, MISSED, BESIDE, AFTER, LAST = range(1, 6), range(6, 9), [9], [10], [11]
 """Orders written before the damage, just before it while nothing ran, while the neighbour ran alone, and later."""
@@ -84,14 +94,14 @@ BEFORE, MISSED, BESIDE, AFTER, LAST = range(1, 6), range(6, 9), [9], [10], [11]
 
 @dataclass
 class Wreck:
-    """What was seen of five damaged pipelines and one that was left alone."""
+    """What was seen of the damaged pipelines and one that was left alone."""
 
     hurt: dict[str, Pipeline]
     neighbour: Pipeline
     slots: dict[str, str | None]
     """Confirmed positions right after the damage."""
     beside: dict[str, str] = field(default_factory=dict)
-    """States in the process that ran all six."""
+    """States in the process that ran all of them."""
     health: tuple[int, int] = (0, 0)
     neighbour_view: dict[str, object] = field(default_factory=dict)
     alone: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
@@ -106,8 +116,8 @@ class Wreck:
 
 @pytest.fixture(scope="module")
 def wreck(site: Site) -> Wreck:
-    """Six pipelines that worked, five of them damaged; then everything an operator would try."""
-    made = _six(site)
+    """Pipelines that worked, all but one of them damaged; then everything an operator would try."""
+    made = _damaged(site)
     _beside(site, made)
     for kind, product in _each(site, made, lambda kind: ()).items():
         code = product.wait()
@@ -119,7 +129,7 @@ def wreck(site: Site) -> Wreck:
     return made
 
 
-def _six(site: Site) -> Wreck:
+def _damaged(site: Site) -> Wreck:
     hurt = {kind: site.pipeline(kind) for kind in DAMAGE}
     made = Wreck(hurt, site.pipeline("neighbour"), {})
     product = site.process(made.neighbour.file.parent, name="refusals-before")
@@ -183,11 +193,6 @@ def _again(site: Site, made: Wreck) -> None:
         wait_for_orders(site.bootstrap, pipeline.topic, LAST, lambda: alive(product))
         made.seen[kind] = seen_orders(site.bootstrap, pipeline.topic)
     product.kill9()
-
-
-def refusals(product: Deltaforge) -> list[str]:
-    """The lines for the operator."""
-    return [line for line in product.text().splitlines() if re.match(r"pipeline \S+ refused: ", line)]
 
 
 @pytest.mark.fault("G6", "K11")
@@ -277,8 +282,8 @@ def system_identifier(database: Database) -> str:
 @pytest.mark.fault("G6", "K11")
 def test_what_disappears_under_a_running_pipeline_ends_in_a_refusal_and_no_hot_loop(site: Site) -> None:
     """Guards against writing on without a position, and against asking the servers a thousand times a minute."""
-    # GIVEN four pipelines at work in one process
-    kinds = ("live-topic-deleted", "live-slot-dropped", "live-slot-advanced")
+    # GIVEN five pipelines at work in one process
+    kinds = ("live-topic-deleted", "live-slot-dropped", "live-slot-advanced", "live-slot-consumed")
     # A topic that is gone is noticed when a flush has lasted too long.
     hurt = [site.pipeline(kind, "live", send_timeout_secs=10) for kind in kinds]
     neighbour = site.pipeline("live-neighbour", "live")
@@ -288,23 +293,50 @@ def test_what_disappears_under_a_running_pipeline_ends_in_a_refusal_and_no_hot_l
     insert_orders(site.database, [200])
     for pipeline in (*hurt, neighbour):
         wait_for_orders(site.bootstrap, pipeline.topic, [200], lambda: alive(product))
-    # WHEN a checkpoint topic goes, a slot is torn away and dropped, another one advanced
+    # WHEN a checkpoint topic goes, a slot is torn away and dropped, others are advanced and read by another tool
     delete_topic(site.bootstrap, hurt[0].checkpoints)
     seize(site, hurt[1], "select pg_drop_replication_slot(%s)")
     seize(site, hurt[2], "select pg_replication_slot_advance(%s, pg_current_wal_insert_lsn())")
+    seize(site, hurt[3], CONSUME)
     insert_orders(site.database, [201])
-    # THEN all three are refused, each with its own reason, and the fourth works
+    # THEN these are refused, each with its own reason, and the fifth works
     wait_states(product, hurt, "refused")
     wait_for_orders(site.bootstrap, neighbour.topic, [200, 201], lambda: alive(product))
     lines = refusals(product)
     assert len(lines) == len(hurt), lines
-    for pipeline, words in zip(hurt, ("no checkpoint record", "slot does not exist", "expected at most"), strict=True):
+    reasons = ("no checkpoint record", "slot does not exist", "expected at most", "expected at most")
+    for pipeline, words in zip(hurt, reasons, strict=True):
         assert any(f"pipeline {pipeline.name} refused" in line and words in line for line in lines), lines
     assert site.confirmed(hurt[1]) is None
     assert site.confirmed(hurt[0]) is not None
     assert product.text().count('"rewinding"') < 30, product.text().count('"rewinding"')
     assert seen_orders(site.bootstrap, neighbour.topic) == [200, 201]
     product.kill9()
+
+
+@pytest.mark.fault("G6")
+def test_a_slot_that_was_looked_at_or_moved_to_and_fro_is_no_reason_to_refuse(site: Site) -> None:
+    """Guards against alarms for what an operator does without harm: the slot stands where it stood."""
+    # GIVEN a pipeline that has ended, and rows that wait for it
+    pipeline = site.pipeline("looked-at", "looked-at")
+    product = site.process(pipeline.file, name="looked-at")
+    product.start()
+    product.wait_ready()
+    insert_orders(site.database, [300])
+    wait_for_orders(site.bootstrap, pipeline.topic, [300], lambda: alive(product))
+    assert product.term() == 0, product.tail()
+    insert_orders(site.database, [301])
+    # WHEN another tool peeks, and the slot is copied, dropped and copied back
+    assert site.database.value(PEEK, [pipeline.slot]) > 0
+    spare = f"{pipeline.slot}_spare"
+    for source, target in ((pipeline.slot, spare), (spare, pipeline.slot)):
+        site.database.execute("select pg_copy_logical_replication_slot(%s, %s)", [source, target])
+        site.database.execute("select pg_drop_replication_slot(%s)", [source])
+    # THEN it goes on as if nothing had been
+    product.start()
+    wait_for_orders(site.bootstrap, pipeline.topic, [300, 301], lambda: alive(product))
+    assert product.term() == 0, product.tail()
+    assert seen_orders(site.bootstrap, pipeline.topic) == [300, 301]
 
 
 def seize(site: Site, pipeline: Pipeline, statement: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +12,7 @@ from tests.support.kafka_topics import create_topic
 from tests.support.orders import wait_until
 from tests.support.pipelines import kafka_config, local, write
 from tests.support.process import Deltaforge
+from tests.support.topics import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +45,17 @@ class Pipeline:
         return f"_deltaforge.{self.name}.orders-kafka"
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What a refusal must not move."""
+
+    confirmed: str | None
+    """The slot's position."""
+    records: int
+    """In the data topic, uncommitted ones included."""
+    checkpoints: int
+
+
 @dataclass
 class Site:
     """A database and a Kafka cluster that several processes work on; ends them all when it is left."""
@@ -58,8 +71,10 @@ class Site:
         """Kafka's address."""
         return self.kafka.bootstrap()
 
-    def pipeline(self, name: str, folder: str = "all", **sink: object) -> Pipeline:
-        """A new pipeline in a folder of files, with empty topics. `sink` replaces settings of its sink."""
+    def pipeline(
+        self, name: str, folder: str = "all", *, source: Mapping[str, Any] | None = None, **sink: object
+    ) -> Pipeline:
+        """A new pipeline in a folder of files, with empty topics. `source` and `sink` replace settings of these."""
         full = f"{self.prefix}-{name}"
         (self.directory / folder).mkdir(exist_ok=True)
         made = Pipeline(full, self.directory / folder / f"{name}.yaml")
@@ -67,6 +82,7 @@ class Site:
         # What a test makes between two rows to move the slot is a logical message.
         create_topic(self.bootstrap, f"{full}.message")
         document = local(full, made.topic)
+        document["spec"]["source"]["config"].update(source or {})
         kafka_config(document).update(sink)
         write(made.file, document)
         return made
@@ -96,6 +112,12 @@ class Site:
         slot = self.slot(pipeline)
         return slot[0] if slot else None
 
+    def standing(self, pipeline: Pipeline) -> Standing:
+        """Where its slot and its topics stand now."""
+        topics = (pipeline.topic, pipeline.checkpoints)
+        counts = (len(read(self.bootstrap, topic, committed=False)) for topic in topics)
+        return Standing(self.confirmed(pipeline), *counts)
+
     def end_all(self) -> None:
         """SIGKILL to every process that still runs."""
         self._stack.close()
@@ -119,7 +141,17 @@ def wait_states(product: Deltaforge, pipelines: Sequence[Pipeline], state: str) 
     wait_until(lambda: wanted.items() <= states(product).items(), f"{wanted}", lambda: alive(product))
 
 
+def refusals(product: Deltaforge) -> list[str]:
+    """The lines for the operator."""
+    return [line for line in product.text().splitlines() if re.match(r"pipeline \S+ refused: ", line)]
+
+
 def alive(product: Deltaforge) -> None:
     """Raises AssertionError with the end of the log when the process has ended."""
     if not product.running:
         raise AssertionError(f"ended with {product.wait()}:\n{product.tail()}")
+
+
+def about(product: Deltaforge, pipeline: Pipeline) -> str:
+    """The lines of its log that name this pipeline."""
+    return "\n".join(line for line in product.text().splitlines() if f'"{pipeline.name}' in line)
