@@ -78,8 +78,14 @@ class Deltaforge:
         self._command = [*guard, *wrapper, *command, *arguments]
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
         self._environment = {**kept, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1", **environment}
+        self._cwd = REPOSITORY
         self.log = log_directory() / f"{next(_numbers):03d}-{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def run_from(self, source: Path, environment: Mapping[str, str]) -> None:
+        """Take the product from another directory from the next start on, with more environment."""
+        self._cwd = source
+        self._environment |= {"PYTHONPATH": str(source), **environment}
 
     @property
     def running(self) -> bool:
@@ -102,7 +108,7 @@ class Deltaforge:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                cwd=REPOSITORY,
+                cwd=self._cwd,
             )
 
     def kill9(self) -> None:
