@@ -2,7 +2,8 @@
 
 pgoutput announces names, type oids, modifiers and the replica identity; NOT NULL, defaults, the key and what a type
 oid means come from the catalog. Facts are matched by column name: the catalog shows today's table, the message the
-table as it was; a column that is gone today has no facts.
+table as it was; a column that is gone today has no facts. Where the two tell of different primary keys, the message is
+right: rows that are read again after a DROP, a RENAME or another key must not change their keys.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _OID = struct.Struct(">I")
 _COUNT = struct.Struct(">H")
 _TYPE = struct.Struct(">Ii")
 _ARRAY, _DOMAIN, _ENUM = "a", "d", "e"
+_DEFAULT = "d"
+"""REPLICA IDENTITY DEFAULT."""
 
 
 class Announced(msgspec.Struct, frozen=True):
@@ -127,6 +130,14 @@ def build_relation(announced: Announced, facts: RelationFacts, types: Mapping[in
         fact = facts.columns.get(name, ColumnFacts(not_null=False, default=None))
         kind = types.get(type_oid) or unknown_type(type_oid)
         columns.append(Column(name, kind, modifier, identity, fact.not_null, fact.default))
-    names = [column.name for column in columns]
-    key = tuple(names.index(name) for name in facts.key) if set(facts.key) <= set(names) else ()
+    key = _key(announced, facts)
     return Relation(announced.oid, announced.schema, announced.table, announced.identity, tuple(columns), key)
+
+
+def _key(announced: Announced, facts: RelationFacts) -> tuple[int, ...]:
+    """The key's columns. Under the default identity the message shows the primary key as it was with the row."""
+    names = [column[0] for column in announced.columns]
+    primary = {column[0] for column in announced.columns if column[3]} if announced.identity == _DEFAULT else set()
+    if primary and primary != set(facts.key):
+        return tuple(index for index, name in enumerate(names) if name in primary)
+    return tuple(names.index(name) for name in facts.key) if set(facts.key) <= set(names) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,9 +35,28 @@ def test_message_and_facts_make_the_relation() -> None:
     assert relations.build_relation(announced, FACTS, {23: INT4, 25: TEXT}) == ORDERS
 
 
-def test_a_dropped_key_column_leaves_no_key_rather_than_half_of_one() -> None:
-    """Rows of different keys would meet under one."""
+@pytest.mark.fault("G10")
+@pytest.mark.parametrize("key", [(), ("id", "added_later"), ("renamed",), ("náme",)], ids=str)
+def test_a_row_keeps_the_primary_key_that_it_had(key: tuple[str, ...]) -> None:
+    """A row that is read after its table was dropped, or got another key, would go to another partition."""
     announced = relations.parse_relation(build.relation(ORDERS), XLOG_HEADER)
+
+    assert relations.build_relation(announced, relations.RelationFacts(FACTS.columns, key), {}).key == (0,)
+
+
+def test_the_columns_of_a_key_stand_in_the_order_of_its_index() -> None:
+    """Keys that no consumer has seen before."""
+    columns = tuple(msgspec.structs.replace(column, identity=True) for column in ORDERS.columns)
+    announced = relations.parse_relation(build.relation(msgspec.structs.replace(ORDERS, columns=columns)), XLOG_HEADER)
+
+    assert relations.build_relation(announced, relations.RelationFacts({}, ("náme", "id")), {}).key == (1, 0)
+
+
+@pytest.mark.parametrize("identity", ["f", "i", "n"])
+def test_a_dropped_key_column_leaves_no_key_rather_than_half_of_one(identity: str) -> None:
+    """Rows of different keys would meet under one."""
+    table = msgspec.structs.replace(ORDERS, identity=identity)
+    announced = relations.parse_relation(build.relation(table), XLOG_HEADER)
     facts = relations.RelationFacts(FACTS.columns, ("id", "added_later"))
 
     assert relations.build_relation(announced, facts, {}).key == ()
