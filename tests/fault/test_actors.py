@@ -9,15 +9,18 @@ import contextlib
 import faulthandler
 import json
 import time
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+from tests.fault.sizes import FULL, SEED
 from tests.ledger.judge import judge
 from tests.ledger.workload import Workload, make_tables
 from tests.support.kafka_topics import create_topic
-from tests.support.pipelines import SEED, local, write
+from tests.support.pipelines import SEED as EXAMPLE
+from tests.support.pipelines import local, write
 from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader, markers, read
 
@@ -50,6 +53,9 @@ SEEN = {
     "cancel": "UnexpectedCancellation: not cancelled by its supervisor: failpoint {point}",
     "stall": "StallDetected: no beat for",
 }
+MIXED = ("raise", "cancel") if SEED % 2 else ("cancel", "raise")
+RUNS = [("raise",), ("cancel",), ("stall",)] if FULL else [MIXED, ("stall",)]
+"""What is done to the actors, in turn."""
 
 
 @pytest.fixture
@@ -132,21 +138,27 @@ def _counters(text: str) -> dict[str, float]:
 
 @pytest.mark.fault("P26")
 @pytest.mark.slow
-@pytest.mark.parametrize("action", SEEN)
+@pytest.mark.parametrize("actions", RUNS, ids="/".join)
 def test_every_actor_is_restarted_and_nothing_is_lost_or_doubled(
-    action: str, start: Callable[[str], Deltaforge], kafka: KafkaCluster, database: Database, topic: str, name: str
+    actions: tuple[str, ...],
+    start: Callable[[str], Deltaforge],
+    kafka: KafkaCluster,
+    database: Database,
+    topic: str,
+    name: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Guards against an actor that stays away, and against state that only its crashed run knew."""
     faulthandler.cancel_dump_traceback_later()
     # GIVEN a pipeline under load, in which every actor will be hit once
-    points = [f"{point}={action}@{n}" for point, n in (*STAGES.values(), ADMIN)]
-    product = start(",".join(points))
+    harm = [(point, n, action) for (point, n), action in zip((*STAGES.values(), ADMIN), cycle(actions), strict=False)]
+    product = start(",".join(f"{point}={action}@{n}" for point, n, action in harm))
     product.wait_ready()
     seen = Observed(product, name)
-    wanted = {actor: SEEN[action].format(point=point) for actor, (point, _) in STAGES.items()}
+    wanted = {actor: SEEN[action].format(point=point) for actor, (point, _, action) in zip(STAGES, harm, strict=False)}
     with LiveReader(kafka.bootstrap(), topic) as reader:
         # WHEN it works until all of them have been hit
-        with Workload(database.dsn(), seed=11, rows_per_s=ROWS_PER_S) as load:
+        with Workload(database.dsn(), seed=SEED, rows_per_s=ROWS_PER_S) as load:
             _until(
                 lambda: _all_hit(seen, wanted),
                 product,
@@ -165,6 +177,7 @@ def test_every_actor_is_restarted_and_nothing_is_lost_or_doubled(
     assert product.term() == 0, product.tail()
     assert "pipeline " not in "".join(line for line in product.text().splitlines() if not line.startswith("{"))
     final = judge(read(kafka.bootstrap(), topic), expected, markers(kafka, topic))
+    record_property("verdict", final.totals)
     assert live.clean, str(live)
     assert final.clean, str(final)
 
@@ -225,7 +238,7 @@ def two(database: Database, tmp_path: Path) -> Iterator[tuple[Deltaforge, Path]]
     files = tmp_path / "pipelines"
     files.mkdir()
     for each in ("bad", "good"):
-        document = yaml.safe_load((SEED.parent / "file-sink.yaml").read_text())
+        document = yaml.safe_load((EXAMPLE.parent / "file-sink.yaml").read_text())
         document["metadata"]["name"] = each
         document["spec"]["source"]["config"]["slot"] = f"{each}_{database.name}"
         document["spec"]["sinks"][0]["config"]["path"] = str(tmp_path / f"{each}.jsonl")

@@ -1,6 +1,6 @@
-"""One source transaction of a million rows: one Kafka transaction, all rows once and in order, little memory.
+"""One large source transaction: one Kafka transaction, all rows once and in order, little memory.
 
-`DELTAFORGE_LARGE_ROWS` makes it smaller or larger.
+`tests/fault/sizes.py` says how many rows it has.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
+from tests.fault.sizes import LARGE_ROWS
 from tests.support.kafka_log import LogBatch, dump_topic
 from tests.support.kafka_topics import create_topic, end_offsets
 from tests.support.pipelines import local, write
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from deltaforge.embedded.kafka import KafkaCluster
     from tests.support.databases import Database
 
-ROWS = int(os.environ.get("DELTAFORGE_LARGE_ROWS", "1000000"))
-SMALL_ROWS = ROWS // 5
+SMALL_ROWS = LARGE_ROWS // 5
 FRAME_ROWS = 600
 """A transaction of this many rows before and after the large one reaches every partition."""
 PARTITIONS = 12
@@ -107,18 +107,24 @@ def large_run(database: Database, topic_prefix: str, tmp_path: Path) -> Iterator
 
 @pytest.mark.fault("G12")
 @pytest.mark.slow
-def test_a_transaction_of_a_million_rows_is_one_kafka_transaction_in_constant_memory(
-    large_run: Callable[..., tuple[Run, str]], kafka: KafkaCluster, capsys: pytest.CaptureFixture[str]
+def test_a_large_transaction_is_one_kafka_transaction_in_constant_memory(
+    large_run: Callable[..., tuple[Run, str]],
+    kafka: KafkaCluster,
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Guards against a stage that collects a transaction, a split that nobody asked for, and rows lost in between."""
     faulthandler.cancel_dump_traceback_later()
     # WHEN a small and a large transaction pass, each through a process of its own
     small, _ = large_run(kafka, SMALL_ROWS)
-    large, topic = large_run(kafka, ROWS)
+    large, topic = large_run(kafka, LARGE_ROWS)
+    record_property("rows", large.rows)
+    record_property("rows_per_s", round(large.rows / large.seconds))
+    record_property("peak_bytes", {run.rows: run.peak for run in (small, large)})
     with capsys.disabled():
         print(f"\n{small}\n{large}")
     # THEN every row is there once, in the order of the statement
-    _assert_complete(kafka.bootstrap(), topic, ROWS + 2 * FRAME_ROWS)
+    _assert_complete(kafka.bootstrap(), topic, LARGE_ROWS + 2 * FRAME_ROWS)
     # AND in every partition the large one lies between two markers, written by one producer in one epoch
     for batches in dump_topic(kafka, topic, PARTITIONS):
         _assert_one_transaction(batches)

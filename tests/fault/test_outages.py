@@ -1,6 +1,6 @@
 """Kafka or PostgreSQL away under load: waited out in bounded memory, and nothing lost, doubled or reordered after.
 
-`DELTAFORGE_OUTAGE_S` shortens how long Kafka is away (60 s by default).
+One pair of servers for all tests of the file; `tests/fault/sizes.py` says for how long one of them is away.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,9 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer
 
+from deltaforge.embedded.kafka import KafkaCluster
+from deltaforge.embedded.postgres import PostgresServer
+from tests.fault.sizes import EPOCHS, FULL, OUTAGE_S, SEED
 from tests.ledger.judge import judge
 from tests.ledger.workload import Workload, make_tables
-from tests.support.databases import Database, create_database
+from tests.support.databases import Database, create_database, drop_database
 from tests.support.kafka_topics import create_topic
 from tests.support.outage import ReplyAges, busiest_second, resources, wait_for_epoch
 from tests.support.pipelines import local, write
@@ -29,19 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from deltaforge.embedded.kafka import KafkaCluster
-    from deltaforge.embedded.postgres import PostgresServer
     from tests.ledger.outcomes import Expected
     from tests.ledger.verdict import Verdict
 
-OUTAGE_S = float(os.environ.get("DELTAFORGE_OUTAGE_S", "60"))
-EARLY = 0.25
-"""When, as a share of the outage, memory is looked at for the first time: 15 s of 60 s."""
+TIMEOUTS = {"60s": OUTAGE_S, "5s": OUTAGE_S / 2} if FULL else {"5s": OUTAGE_S}
+"""wal_sender_timeout, and how long Kafka is away with it."""
 GROWTH = 1.1
+SETTLING = 3
+"""Epochs before anything is counted."""
 OLDEST_REPLY_S = 15.0
 LINES_A_SECOND = 20
 ROWS_PER_S = 1500.0
-NAME = "outage"
 STOP_S = 20.0
 """Far above the two seconds in which we look at the server, far below the minute it would wait for us."""
 BACK_S = 120.0
@@ -49,8 +49,10 @@ BACK_S = 120.0
 
 @dataclass
 class Site:
-    """A server, a broker and a pipeline between them, all of the test's own."""
+    """A server, a broker and a pipeline between them."""
 
+    name: str
+    """The pipeline's."""
     postgres: PostgresServer
     database: Database
     kafka: KafkaCluster
@@ -86,8 +88,16 @@ class Site:
 
     def fence(self) -> None:
         """Take the transactional id away from the running producer, as a second one with its name would."""
-        name = f"deltaforge.{NAME}.orders-kafka"
+        name = f"deltaforge.{self.name}.orders-kafka"
         Producer({"bootstrap.servers": self.kafka.bootstrap(), "transactional.id": name}).init_transactions(30)
+
+    def wait_until_it_reads_no_more(self) -> None:
+        """Block until a second passes without an event read: every buffer is full then."""
+        deadline, last = time.monotonic() + BACK_S, -1.0
+        while (now := self.product.metric("deltaforge_received_events_total")) != last:
+            assert time.monotonic() < deadline, self.product.tail()
+            last = now
+            time.sleep(1.0)
 
     def wait_until_it_waits(self) -> None:
         """Block until the process has noticed that Kafka is away."""
@@ -103,25 +113,38 @@ class Site:
             reader.wait_for(1)
 
 
+@pytest.fixture(scope="module")
+def servers(kafka_jars: None) -> Iterator[tuple[PostgresServer, KafkaCluster]]:
+    """Two that the tests of this file may harm, one test after the other."""
+    with PostgresServer() as postgres, KafkaCluster(1) as kafka:
+        yield postgres, kafka
+
+
 @pytest.fixture
 def make_site(
-    make_postgres: Callable[..., PostgresServer], make_kafka: Callable[..., KafkaCluster], tmp_path: Path
+    servers: tuple[PostgresServer, KafkaCluster], topic_prefix: str, tmp_path: Path
 ) -> Iterator[Callable[..., Site]]:
-    """Starts both servers and the process, and waits until it is ready; takes options of PostgreSQL."""
+    """Starts a process on tables and a topic of its own, and waits until it is ready; takes settings of the database.
+
+    A server that a test before has left down is started.
+    """
     sites: list[Site] = []
 
-    def make(**options: str) -> Site:
+    def make(**settings: str) -> Site:
         # pytest's dump of all stacks is for hangs; these tests are long by design and have deadlines of their own.
         faulthandler.cancel_dump_traceback_later()
-        postgres, kafka = make_postgres(options=options), make_kafka(1)
+        postgres, kafka = servers
         postgres.start()
-        kafka.start()
+        if not kafka.node(1).running:
+            kafka.start_node(1)
         database = create_database(postgres)
+        for key, value in settings.items():
+            database.execute(f"alter database {database.name} set {key} = '{value}'")
         make_tables(database.dsn())
-        topic = create_topic(kafka.bootstrap(), "outage.events", 12)
-        file = write(tmp_path / "pipeline.yaml", local(NAME, topic))
-        servers = {"POSTGRES_DSN": database.dsn(), "KAFKA_BROKERS": kafka.bootstrap()}
-        sites.append(Site(postgres, database, kafka, topic, Deltaforge(file, servers, name=NAME)))
+        name, topic = f"outage-{topic_prefix}", create_topic(kafka.bootstrap(), f"{topic_prefix}.events", 12)
+        file = write(tmp_path / "pipeline.yaml", local(name, topic))
+        addresses = {"POSTGRES_DSN": database.dsn(), "KAFKA_BROKERS": kafka.bootstrap()}
+        sites.append(Site(name, postgres, database, kafka, topic, Deltaforge(file, addresses, name="outage")))
         sites[-1].product.start()
         sites[-1].product.wait_ready()
         return sites[-1]
@@ -129,31 +152,37 @@ def make_site(
     yield make
     for site in sites:
         site.product.close()
+        if site.postgres.running:
+            drop_database(site.database)
 
 
 @pytest.mark.fault("K1")
 @pytest.mark.slow
-@pytest.mark.parametrize("timeout", ["60s", "5s"])
+@pytest.mark.parametrize("timeout", TIMEOUTS)
 def test_kafka_away_under_load_is_waited_out_in_constant_memory(
-    make_site: Callable[..., Site], timeout: str, capsys: pytest.CaptureFixture[str]
+    make_site: Callable[..., Site],
+    timeout: str,
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Guards against buffers that grow while nothing can be delivered, and a server that drops a client gone silent."""
     site = make_site(wal_sender_timeout=timeout)
-    outage_s = OUTAGE_S if timeout == "60s" else OUTAGE_S / 2
+    outage_s = TIMEOUTS[timeout]
     # GIVEN writers that never pause, and PostgreSQL asked all the time when it last heard from us
     with ReplyAges(site.database.dsn()) as replies:
-        with Workload(site.database.dsn(), seed=11, rows_per_s=ROWS_PER_S) as load:
+        with Workload(site.database.dsn(), seed=SEED, rows_per_s=ROWS_PER_S) as load:
             site.work(load)
             # WHEN Kafka is killed and stays away
             before, lines = site.product.rss(), len(site.product.text())
             site.kill_kafka()
             killed = time.monotonic()
-            _until(killed + EARLY * outage_s)
+            site.wait_until_it_reads_no_more()
+            full = time.monotonic()
             early = site.product.rss()
             # THEN the process says so, and what it waits for
             site.wait_until_it_waits()
             _assert_it_says_what_it_waits_for(site)
-            _until(killed + outage_s)
+            _until(max(killed + outage_s, full + outage_s / 2))
             late, crashes = site.product.rss(), site.crashes()
             busiest = busiest_second(site.product.text()[lines:])
             said = site.product.text()[lines:].count("\n")
@@ -164,10 +193,13 @@ def test_kafka_away_under_load_is_waited_out_in_constant_memory(
             recovered_s = time.monotonic() - back
             site.work(load)
         verdict = site.settle(load.expected())
+    record_property("verdict", verdict.totals)
+    record_property("memory_growth", round(late / early, 3))
+    record_property("recovered_s", round(recovered_s, 1))
     with capsys.disabled():
         print(
             f"\nKafka away for {outage_s:.0f} s, wal_sender_timeout {timeout}: RSS {before / 2**20:.1f} MiB before, "
-            f"{early / 2**20:.1f} at {EARLY * outage_s:.0f} s, {late / 2**20:.1f} at {outage_s:.0f} s "
+            f"{early / 2**20:.1f} at {full - killed:.0f} s, {late / 2**20:.1f} at {outage_s:.0f} s "
             f"(x {late / early:.3f}); oldest reply {replies.oldest_s:.1f} s in {replies.samples} looks; "
             f"{said} log lines, at most {busiest} in a second; ready {recovered_s:.1f} s after Kafka; "
             f"{load.rows} rows written; {verdict}"
@@ -183,12 +215,14 @@ def test_kafka_away_under_load_is_waited_out_in_constant_memory(
 @pytest.mark.fault("G1", "G2")
 @pytest.mark.slow
 def test_postgres_restarted_under_load_is_never_held_up_by_us(
-    make_site: Callable[..., Site], capsys: pytest.CaptureFixture[str]
+    make_site: Callable[..., Site],
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Guards against a walsender that the server waits for in vain, above all while Kafka keeps us from confirming."""
     site = make_site()
     stops: dict[str, float] = {}
-    with Workload(site.database.dsn(), seed=12, rows_per_s=ROWS_PER_S) as load:
+    with Workload(site.database.dsn(), seed=SEED, rows_per_s=ROWS_PER_S) as load:
         # WHEN PostgreSQL is restarted fast, then crashed, with Kafka there
         for how in ("fast", "immediate"):
             site.work(load)
@@ -208,6 +242,8 @@ def test_postgres_restarted_under_load_is_never_held_up_by_us(
         site.work(load)
     crashes = site.crashes()
     verdict = site.settle(load.expected())
+    record_property("verdict", verdict.totals)
+    record_property("stopped_s", {how: round(seconds, 1) for how, seconds in stops.items()})
     with capsys.disabled():
         figures = ", ".join(f"{how} {seconds:.1f} s" for how, seconds in stops.items())
         print(f"\nPostgreSQL stopped: {figures}; {load.rows} rows written; {verdict}")
@@ -220,33 +256,39 @@ def test_postgres_restarted_under_load_is_never_held_up_by_us(
 @pytest.mark.fault("G3", "K18")
 @pytest.mark.slow
 def test_new_epochs_leave_no_threads_and_descriptors_behind(
-    make_site: Callable[..., Site], capsys: pytest.CaptureFixture[str]
+    make_site: Callable[..., Site],
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Guards against producers and connections that outlive their epoch."""
     site = make_site()
     seen = []
-    with Workload(site.database.dsn(), seed=13, rows_per_s=500) as load:
+    with Workload(site.database.dsn(), seed=SEED, rows_per_s=500) as load:
         # WHEN one epoch after another is ended by the server, or because Kafka fences the producer
-        for number in range(23):
-            epoch = site.product.pipeline(NAME)["epoch"]
+        for number in range(EPOCHS + SETTLING):
+            epoch = site.product.pipeline(site.name)["epoch"]
             if number % 2:
                 site.fence()
             else:
                 site.end_stream()
-            wait_for_epoch(site.product, NAME, epoch + 1)
-            if number >= 2:
+            wait_for_epoch(site.product, site.name, epoch + 1)
+            if number >= SETTLING:
                 seen.append(resources(site.product))
         site.work(load, 100)
     verdict = site.settle(load.expected())
     first, last = seen[0], seen[-1]
+    record_property("verdict", verdict.totals)
+    record_property("threads", [first.threads, last.threads])
+    record_property("descriptors", [first.descriptors, last.descriptors])
     with capsys.disabled():
         print(
-            f"\n20 epochs: threads {first.threads} -> {last.threads}, descriptors {first.descriptors} -> "
+            f"\n{EPOCHS} epochs: threads {first.threads} -> {last.threads}, descriptors {first.descriptors} -> "
             f"{last.descriptors}, RSS {first.rss / 2**20:.1f} -> {last.rss / 2**20:.1f} MiB; {verdict}"
         )
     # THEN the last leaves as much behind as the first
-    assert min(each.threads for each in seen[-5:]) <= max(each.threads for each in seen[:5])
-    assert min(each.descriptors for each in seen[-5:]) <= max(each.descriptors for each in seen[:5])
+    some = EPOCHS // 4
+    assert min(each.threads for each in seen[-some:]) <= max(each.threads for each in seen[:some])
+    assert min(each.descriptors for each in seen[-some:]) <= max(each.descriptors for each in seen[:some])
     assert verdict.clean, str(verdict)
 
 
@@ -268,7 +310,7 @@ def _assert_it_says_what_it_waits_for(site: Site) -> None:
     status, body = site.product.ask("/ready")
     assert status == 503, body
     assert b"kafka" in body.lower(), body
-    view = site.product.pipeline(NAME)
+    view = site.product.pipeline(site.name)
     assert view["state"] == "starting"
     assert "Kafka" in view["detail"] or "broker" in view["detail"], view["detail"]
     assert json.loads(site.product.ask("/health")[1])

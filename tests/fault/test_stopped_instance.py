@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fault.sizes import SEED
 from tests.ledger.judge import judge
 from tests.ledger.workload import Workload, make_tables
 from tests.ledger.writer import Plan
@@ -21,6 +22,7 @@ from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader, read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from deltaforge.embedded.kafka import KafkaCluster
@@ -33,7 +35,12 @@ WAIT_S = 90.0
 @pytest.mark.slow
 @pytest.mark.parametrize("exactly_once", [True, False])
 def test_a_process_that_wakes_up_after_another_took_over_stands_by_and_harms_nobody(
-    exactly_once: bool, kafka: KafkaCluster, database: Database, topic_prefix: str, tmp_path: Path
+    exactly_once: bool,
+    kafka: KafkaCluster,
+    database: Database,
+    topic_prefix: str,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Guards the rightful instance against rows, a checkpoint or a fencing by the one that was believed dead."""
     faulthandler.cancel_dump_traceback_later()
@@ -45,7 +52,7 @@ def test_a_process_that_wakes_up_after_another_took_over_stands_by_and_harms_nob
     file = write(tmp_path / "pipeline.yaml", document)
     servers = {"POSTGRES_DSN": database.dsn(), "KAFKA_BROKERS": kafka.bootstrap()}
     first, second = (Deltaforge(file, servers, name=f"stopped-{number}") for number in (1, 2))
-    load = Workload(database.dsn(), seed=5, writers=2, rows_per_s=500.0, plan=Plan(max_rows=60))
+    load = Workload(database.dsn(), seed=SEED, writers=2, rows_per_s=500.0, plan=Plan(max_rows=60))
     with first, LiveReader(kafka.bootstrap(), topic) as reader:
         first.wait_ready()
         with load:
@@ -74,6 +81,8 @@ def test_a_process_that_wakes_up_after_another_took_over_stands_by_and_harms_nob
                 assert "rewinding" not in second.text(), second.tail()
                 assert second.term() == 0, second.tail()
     verdict = judge(read(kafka.bootstrap(), topic), expected)
+    kept = verdict.totals if exactly_once else {kind: verdict.totals[kind] for kind in ("lost", "torn")}
+    record_property("verdict", kept)
     if exactly_once:
         assert verdict.clean, str(verdict)
     assert not any(verdict.troubles[kind] for kind in ("lost", "unexpected", "torn", "unreadable")), str(verdict)

@@ -1,13 +1,12 @@
 """Two instances of one pipeline: one works, the other stands by, whoever dies and whoever comes back first.
 
-`DELTAFORGE_RACES` and `DELTAFORGE_SEED` make it longer or different.
+`tests/fault/sizes.py` says how many races there are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
-import os
 import random
 import statistics
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fault.sizes import RACES, SEED
 from tests.ledger.judge import judge
 from tests.ledger.workload import Workload, make_tables
 from tests.support.databases import create_database, drop_database
@@ -23,7 +23,7 @@ from tests.support.orders import insert_orders, seen_orders, wait_for_orders, wa
 from tests.support.topics import LiveReader, Watch, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from deltaforge.embedded.kafka import KafkaCluster
     from deltaforge.embedded.postgres import PostgresServer
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-RACES = int(os.environ.get("DELTAFORGE_RACES", "10"))
-SEED = int(os.environ.get("DELTAFORGE_SEED", "7"))
 ROWS_PER_S = 1000.0
 PIPELINES = 2
 """Pipelines in each process of a race for the first start: so many races in one pair of processes."""
@@ -111,7 +109,7 @@ class Pair:
 
 @pytest.mark.fault("X1", "G8")
 def test_one_instance_works_the_other_waits_and_roles_change_without_loss(
-    site: Site, capsys: pytest.CaptureFixture[str]
+    site: Site, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guards against two writers, against a standby that never takes over, and against fencing the rightful one."""
     pipeline = site.pipeline("roles", "roles")
@@ -146,6 +144,8 @@ def test_one_instance_works_the_other_waits_and_roles_change_without_loss(
     final = judge(read(site.bootstrap, pipeline.topic), expected)
     lines = [line for each in pair.instances for line in each.text().splitlines()]
     doubts = [line for line in lines if '"rewinding"' in line]
+    record_property("verdict", final.totals)
+    record_property("takeover_s", [round(seconds, 1) for seconds in pair.takeover_s])
     with capsys.disabled():
         print(_table(pair, load, final, len(doubts), time.monotonic() - began))
     assert live.clean, str(live)
