@@ -2,7 +2,9 @@
 
 Rule 1: a handler is a plain function that takes one picture and returns; no waiting, nothing is changed.
 Rule 2: every answer but /metrics is JSON, errors too; an error of ours is logged, its text never sent.
-Rule 3: the guard is asked before anything else.
+Rule 3: the guard is asked before anything else; before it only a turn is waited for.
+Rule 4: a request with a body is refused and its connection ends, so that nobody ever has to agree with a proxy on where
+        a body stops.
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ from deltaforge.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from quart.wrappers.base import BaseRequestWebsocket
+    from werkzeug.routing import MapAdapter
+
     from deltaforge.admin.guard import Guard
+    from deltaforge.admin.pace import Pace
     from deltaforge.status import Status
 
 log = get_logger("deltaforge.admin")
@@ -34,27 +40,35 @@ _FIXED_HEADERS = {
 }
 
 
-def build_app(status: Status, guard: Guard) -> QuartTrio:
-    """The ASGI application that serves `status` to whom `guard` lets in."""
-    app = QuartTrio("deltaforge.admin", static_folder=None)
+class _App(QuartTrio):
+    def create_url_adapter(self, request: BaseRequestWebsocket | None) -> MapAdapter | None:
+        # Quart's own puts the Host header through IDNA, which fails for some before anybody could look at it.
+        if request is None:
+            return None
+        return self.url_map.bind("localhost", default_method=request.method, path_info=request.path)
+
+
+def build_app(status: Status, guard: Guard, pace: Pace) -> QuartTrio:
+    """The ASGI application that serves `status` to whom `guard` lets in, at this `pace`."""
+    app = _App("deltaforge.admin", static_folder=None)
     app.config.update(PROPAGATE_EXCEPTIONS=False, MAX_CONTENT_LENGTH=1024, BODY_TIMEOUT=5, RESPONSE_TIMEOUT=10)
     app.url_map.strict_slashes = False
-    # A redirect would be built from the Host header; a path with // is simply unknown.
+    # A redirect would be built from the path.
     app.url_map.merge_slashes = False
-    _add_checks(app, guard)
+    _add_checks(app, guard, pace)
     _add_routes(app, status, guard)
     return app
 
 
-def _add_checks(app: QuartTrio, guard: Guard) -> None:
+def _add_checks(app: QuartTrio, guard: Guard, pace: Pace) -> None:
     @app.before_request
     async def check() -> Response | None:
-        await trio.lowlevel.checkpoint()
+        await pace.turn()
         if not guard.host_allowed(request.headers.get("Host", "")):
             return _error(421, "this name is not served here", "use http://127.0.0.1 or http://localhost")
         if request.content_length or "chunked" in request.headers.get("Transfer-Encoding", ""):
-            return _error(413, "requests have no body here")
-        return None
+            return _error(413, "requests have no body here", close=True)
+        return None if _is_plain(request.scope["raw_path"]) else _error(404, "not found")
 
     @app.after_request
     async def finish(response: Response) -> Response:
@@ -125,8 +139,16 @@ def _json(code: int, body: object) -> Response:
     return Response(msgspec.json.encode(body) + b"\n", code, content_type="application/json")
 
 
-def _error(code: int, error: str, hint: str = "") -> Response:
-    return _json(code, ErrorBody(error=error, hint=hint))
+def _error(code: int, error: str, hint: str = "", *, close: bool = False) -> Response:
+    answer = _json(code, ErrorBody(error=error, hint=hint))
+    if close:
+        answer.headers["Connection"] = "close"
+    return answer
+
+
+def _is_plain(path: bytes) -> bool:
+    """Whether a path has one spelling only, so that a proxy's rules for paths hold here too."""
+    return b"//" not in path and b"%2f" not in path.lower()
 
 
 def _unauthorized() -> Response:

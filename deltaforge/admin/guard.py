@@ -12,10 +12,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 
 from deltaforge.errors import ConfigError
 
 TOKEN_VARIABLE = "DELTAFORGE_API_TOKEN"  # noqa: S105 - the name of the variable, not a token
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z.-]+))(?::[0-9]{1,5})?\Z")
 
 
 class Guard:
@@ -26,10 +28,16 @@ class Guard:
     def __init__(self, host: str, token: str | None) -> None:
         """Guard a server bound to the address `host`.
 
-        Raises ConfigError when `host` is reachable from other machines and there is no token.
+        Raises ConfigError when `host` is reachable from other machines and there is no token, or one that no header
+        can carry.
         """
+        if token and (token != token.strip() or any(ord(c) < 32 or ord(c) == 127 for c in token)):
+            raise ConfigError(
+                f"{TOKEN_VARIABLE} begins or ends with a blank, or has a control character in it",
+                hint="no HTTP header can carry it; was it read from a file with its line break?",
+            )
         self._loopback = is_loopback(host)
-        self._digest = _digest(token) if token else None
+        self._digest = _digest(token.encode(errors="surrogateescape")) if token else None
         if not self._loopback and self._digest is None:
             raise ConfigError(
                 f"the admin HTTP may not listen on {host} without a token",
@@ -40,16 +48,17 @@ class Guard:
         """Whether a request with this Host header is meant for us."""
         if not self._loopback:
             return True
-        name = header.strip().lower()
-        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+        match = _HOST.match(header.strip().lower())
+        name = (match[1] or match[2]) if match else ""
         return name == "localhost" or is_loopback(name)
 
     def sees_all(self, authorization: str) -> bool:
-        """Whether a request with this Authorization header may see more than the state word."""
+        """Whether a request with this Authorization header, one character for each byte, may see everything."""
         if self._digest is None:
             return True
         scheme, _, given = authorization.partition(" ")
-        return hmac.compare_digest(_digest(given.strip()), self._digest) and scheme.lower() == "bearer"
+        digest = _digest(given.strip(" \t").encode("latin-1", "replace"))
+        return hmac.compare_digest(digest, self._digest) and scheme.lower() == "bearer"
 
 
 def is_loopback(host: str) -> bool:
@@ -60,5 +69,5 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()

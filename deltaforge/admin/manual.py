@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from deltaforge.admin import server
 from deltaforge.admin.bodies import ErrorBody, HealthBody, PipelineSummary, ReadyBody
 from deltaforge.status import (
     PIPELINE_STATES,
@@ -38,7 +39,8 @@ The process serves it on `127.0.0.1:8080`, or where `--api-addr HOST:PORT` says.
 
 Everything but `/metrics` is JSON. A request that fails gets an [ErrorBody](#errorbody): 401 without the token, 404, 405
 for other methods than GET, HEAD and OPTIONS, 413 for a request with a body, 421 for a Host header that is not this
-machine (on loopback), 500 for an error of ours, of which only the log tells more.
+machine (on loopback), 500 for an error of ours, of which only the log tells more. What is no good HTTP gets 400, 431,
+501 or 505, without a body, and the connection ends. HTTP/1.1 is spoken, and 1.0; no upgrade to anything else is heard.
 
 ## Token
 
@@ -48,8 +50,13 @@ start (exit code 2) unless the variable is set. The server speaks plain HTTP: pu
 
 ## Limits
 
-64 connections at once, more are closed. A connection lives 60 seconds at most; headers have to be complete within 5
-seconds and 16 KiB; a client that does not read its answer for 10 seconds is dropped.
+- {connections} connections at once; more are closed.
+- A connection lives {life:g} seconds at most.
+- Headers have to be complete within {idle} seconds and {header:g} KiB.
+- A client that does not read its answer for {send:g} seconds is dropped.
+- {requests} requests and {arrivals} connections a second in the long run, of all clients together, because pipelines
+  share the processor with this server. After a pause {burst} requests and {crowd} connections come through at once.
+  Whoever comes faster waits. A probe or a scraper never notices.
 
 ## Pipeline states
 
@@ -57,6 +64,17 @@ seconds and 16 KiB; a client that does not read its answer for 10 seconds is dro
 |---|---|
 """
 
+_LIMITS: Final = {
+    "connections": server.MAX_CONNECTIONS,
+    "life": server.CONNECTION_LIFE_S,
+    "idle": server.IDLE_S,
+    "header": server.HEADER_BYTES / 1024,
+    "send": server.SEND_WITHIN_S,
+    "requests": server.REQUESTS_PER_S,
+    "burst": server.REQUESTS_AT_ONCE,
+    "arrivals": server.CONNECTIONS_PER_S,
+    "crowd": server.CONNECTIONS_AT_ONCE,
+}
 _MEANINGS: Final = {
     "starting": "connecting, reading the checkpoint, or waiting for a server on the way up",
     "running": "changes flow, or would if there were any",
@@ -77,7 +95,7 @@ _STRUCTS: Final[tuple[type[View], ...]] = (
 def page() -> str:
     """The whole page."""
     states = "".join(f"| `{state}` | {_MEANINGS[state]} |\n" for state in PIPELINE_STATES)
-    return _HEAD + states + "".join(_section(struct) for struct in _STRUCTS)
+    return _HEAD.format(**_LIMITS, name="{name}") + states + "".join(_section(struct) for struct in _STRUCTS)
 
 
 def _section(struct: type[View]) -> str:

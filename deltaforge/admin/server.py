@@ -6,6 +6,8 @@ on connections, and writes without any time limit to a client that does not read
 Rule 1: the listening socket is bound before any pipeline starts and outlives restarts of this actor.
 Rule 2: a connection costs bounded memory and bounded time, whatever the client does.
 Rule 3: an error in a connection ends that connection only.
+Rule 4: all connections together cost a bounded share of the event loop, which the pipelines need: connections and
+        requests above a rate wait for their turn.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
 
 from deltaforge.admin.app import build_app
+from deltaforge.admin.http1 import Connection
+from deltaforge.admin.pace import Pace
 from deltaforge.errors import ConfigError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.logs import get_logger
@@ -40,6 +43,10 @@ SEND_WITHIN_S = 10.0
 IDLE_S = 5
 """From the last answer (or the connection's begin) to the end of the next request's headers."""
 LAST_ANSWERS_S = 2.0
+HEADER_BYTES = 16 * 1024
+CONNECTIONS_PER_S, CONNECTIONS_AT_ONCE = 100, 128
+REQUESTS_PER_S, REQUESTS_AT_ONCE = 30, 60
+"""A request takes some milliseconds of a slow processor, an empty connection half of one."""
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -81,7 +88,8 @@ class AdminServer:
 
     def __init__(self, *, status: Status, sock: socket.socket, guard: Guard) -> None:
         self._sock = sock
-        self._app = wrap_app(build_app(status, guard), 0, "asgi")
+        self._app = wrap_app(build_app(status, guard, Pace(REQUESTS_PER_S, REQUESTS_AT_ONCE)), 0, "asgi")
+        self._arrivals = Pace(CONNECTIONS_PER_S, CONNECTIONS_AT_ONCE)
         self._config = _hypercorn_config()
         self._open = 0
 
@@ -108,6 +116,7 @@ class AdminServer:
                 ctx.beat()
                 try:
                     with ctx.waiting("requests"):
+                        await self._arrivals.turn()
                         stream = await listener.accept()
                 except OSError as error:
                     if error.errno not in _TOO_MANY:
@@ -123,10 +132,10 @@ class AdminServer:
             return
         self._open += 1
         try:
-            with trio.move_on_after(CONNECTION_LIFE_S):
-                patient = cast("trio.SSLStream[trio.SocketStream]", _BoundedStream(stream))
+            with trio.move_on_after(CONNECTION_LIFE_S) as life:
+                patient = cast("trio.SSLStream[trio.SocketStream]", _BoundedStream(stream, life))
                 state = ConnectionState(LifespanState({}))
-                await _Connection(self._app, self._config, context, state, patient).run()
+                await Connection(self._app, self._config, context, state, patient).run()
         except Exception as error:
             # What a client sends must not end the server. The error's text may quote it: only the class is kept.
             log.warning("admin connection failed", error=type(error).__name__)
@@ -135,29 +144,26 @@ class AdminServer:
             await trio.aclose_forcefully(stream)
 
 
-class _Connection(TCPServer):
-    """hypercorn's connection, ended when the client leaves: otherwise it stays until its idle time is over."""
-
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        await self.idle_task.stop()
-
-
 class _BoundedStream:
-    """A socket stream whose writes give up: hypercorn shields its writes from cancellation without a limit."""
+    """A socket stream whose writes give up: hypercorn shields its writes from cancellation without a limit.
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
+    A write that fails ends the connection's `life`: hypercorn would wait for the end of an answer that is never sent.
+    """
+
+    def __init__(self, stream: trio.SocketStream, life: trio.CancelScope) -> None:
+        self._stream, self._life = stream, life
         self.socket = stream.socket
         self.receive_some = stream.receive_some
         self.send_eof = stream.send_eof
         self.aclose = stream.aclose
 
     async def send_all(self, data: bytes) -> None:
-        with trio.move_on_after(SEND_WITHIN_S) as scope:
-            await self._stream.send_all(data)
-        if scope.cancelled_caught:
-            raise trio.BrokenResourceError("the client does not read")
+        try:
+            with trio.fail_after(SEND_WITHIN_S):
+                await self._stream.send_all(data)
+        except (trio.TooSlowError, trio.BrokenResourceError):
+            self._life.cancel(reason="the client does not read")
+            raise trio.BrokenResourceError("the client does not read") from None
 
 
 def _hypercorn_config() -> Config:
@@ -167,8 +173,5 @@ def _hypercorn_config() -> Config:
     config.include_server_header = False
     config.keep_alive_timeout = IDLE_S
     config.read_timeout = IDLE_S * 2
-    config.h11_max_incomplete_size = 16 * 1024
-    config.h2_max_concurrent_streams = 4
-    config.h2_max_header_list_size = 16 * 1024
-    config.websocket_max_message_size = 1024
+    config.h11_max_incomplete_size = HEADER_BYTES
     return config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,6 +54,40 @@ class Answer(NamedTuple):
         return json.loads(self.text)
 
 
+def request(
+    target: str | bytes = "/health",
+    *headers: str | bytes,
+    method: str = "GET",
+    version: str = "1.1",
+    host: str | bytes | None = "localhost",
+) -> bytes:
+    """The bytes of a request whose connection is closed after the answer. Nothing is checked or quoted."""
+    first = b" ".join([method.encode(), _bytes(target), f"HTTP/{version}".encode()])
+    named = [] if host is None else [b"Host: " + _bytes(host)]
+    return b"\r\n".join([first, *named, b"Connection: close", *map(_bytes, headers), b"", b""])
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("latin-1")
+
+
+class Exchange(NamedTuple):
+    """What came back for some bytes, and whether the server ended the connection in the end."""
+
+    data: bytes
+    ended: bool
+
+    @property
+    def codes(self) -> list[int]:
+        """The status of each answer in it, interim ones (1xx) included."""
+        return [int(code) for code in re.findall(rb"^HTTP/1\.1 ([0-9]{3}) ", self.data, re.MULTILINE)]
+
+    @property
+    def body(self) -> bytes:
+        """What follows the first answer's head."""
+        return self.data.partition(b"\r\n\r\n")[2]
+
+
 class Client:
     """Asks the server, one connection for each request."""
 
@@ -72,6 +107,19 @@ class Client:
 
     async def stream(self) -> trio.SocketStream:
         return await trio.open_tcp_stream(self.host, self.port)
+
+    async def send(self, data: bytes) -> Exchange:
+        """Send bytes on a connection of their own and read until the server ends it, for at most `WAIT_S`."""
+        received = b""
+        async with await self.stream() as stream:
+            with trio.move_on_after(WAIT_S) as waited:
+                try:
+                    await stream.send_all(data)
+                    while chunk := await stream.receive_some(65536):
+                        received += chunk
+                except trio.BrokenResourceError:
+                    pass
+        return Exchange(received, not waited.cancelled_caught)
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> Answer:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=WAIT_S)
