@@ -62,8 +62,8 @@ def hunt(name: str, servers: Servers, source: Path, directory: Path, seed: int) 
             stage.recover()
             trouble = act(prey, random.Random(seed))
             stage.mend()
-        except Trouble as found:
-            trouble = trouble or f"the process ended or stood still: {str(found)[:400]}"
+        except (Trouble, TimeoutError) as found:
+            trouble = f"the process ended or stood still: {str(found)[:400]}"
         servers.heal()
         stage.load.stop()
         expected = stage.load.expected()
@@ -130,10 +130,19 @@ def foreign_transaction(stage: Prey, rng: random.Random) -> str:
     stage.kill()
     stage.servers.proxy.lift(hole)
     stage.product.start()
-    time.sleep(8.0)
+    deadline = time.monotonic() + 60
+    while not _has_read(stage) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(3.0)
     producer.abort_transaction(30)
     stage.recover()
     return ""
+
+
+def _has_read(stage: Prey) -> bool:
+    """Whether it has read the checkpoint topic, or waits for the transaction in there."""
+    status, body = stage.product.ask(f"/pipelines/{stage.name}")
+    return status == 200 and (b'"running"' in body or b"checkpoint" in body)
 
 
 def late_commit(stage: Prey, rng: random.Random) -> str:
