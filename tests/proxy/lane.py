@@ -95,11 +95,11 @@ class Lane:
         """Bytes forwarded or dropped: where in the stream the next one stands."""
         self._lost = self._dead = False
 
-    async def read(self, source: trio.SocketStream) -> None:
+    async def read(self, source: trio.abc.HalfCloseableStream) -> None:
         """Until the source ends or is closed. Cancellation: what was read is lost."""
         broken = False
         try:
-            while data := await source.receive_some(_READ_BYTES):
+            while data := bytes(await source.receive_some(_READ_BYTES)):
                 self._note(data)
                 for item in self._cutter.feed(data, trio.current_time()):
                     await self._queue.put(item)
@@ -118,7 +118,7 @@ class Lane:
         if self._direction is TO_SERVER and len(self._connection.opening) < _OPENING_BYTES:
             self._connection.opening += data[: _OPENING_BYTES - len(self._connection.opening)]
 
-    async def write(self, sink: trio.SocketStream) -> bool:
+    async def write(self, sink: trio.abc.HalfCloseableStream) -> bool:
         """Until the end of the stream has been dealt with. Returns whether the source was reset."""
         while True:
             item = await self._queue.first()
@@ -141,7 +141,7 @@ class Lane:
         while True:
             plan = sum_up(self._board.faults, self._connection, self._direction)
             waits = item.gate is not None and not item.gate.decided
-            if plan.hole is Hole.DROP or self._lost:
+            if plan.hole is Hole.DROP:
                 if not waits:
                     self._lost = True
                     return plan
@@ -154,7 +154,7 @@ class Lane:
                 continue
             await self._board.bell.wait()
 
-    async def _forward(self, sink: trio.SocketStream, data: bytes, plan: Plan) -> None:
+    async def _forward(self, sink: trio.abc.HalfCloseableStream, data: bytes, plan: Plan) -> None:
         """Send an item in the pieces that hold now; a hole that opens meanwhile takes the rest."""
         done = 0
         while done < len(data):
@@ -183,7 +183,7 @@ class Lane:
                 with trio.move_on_at(free):
                     await self._board.bell.wait()
 
-    async def _send(self, sink: trio.SocketStream, data: bytes) -> None:
+    async def _send(self, sink: trio.abc.HalfCloseableStream, data: bytes) -> None:
         self._offset += len(data)
         if not self._dead:
             try:
@@ -206,7 +206,7 @@ class Lane:
                 self._traffic.flipped += 1
         return bytes(damaged)
 
-    async def _say_end(self, sink: trio.SocketStream) -> None:
+    async def _say_end(self, sink: trio.abc.HalfCloseableStream) -> None:
         try:
             await sink.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -37,6 +37,17 @@ class Ends:
         self._open.append(server)
         return server
 
+    def nobody_connects(self) -> bool:
+        """Whether no connection comes for a moment."""
+        self.listener.settimeout(SILENT_S)
+        try:
+            self.listener.accept()[0].close()
+        except TimeoutError:
+            return True
+        finally:
+            self.listener.settimeout(WAIT_S)
+        return False
+
     def pair(self, proxy: Proxy) -> tuple[socket.socket, socket.socket]:
         """Both ends of a new connection."""
         client = self.connect(proxy)

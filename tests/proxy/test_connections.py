@@ -96,6 +96,7 @@ def test_hang_accepts_and_is_silent_until_it_is_lifted(ends: Ends, proxy: Proxy)
     client = ends.connect(proxy)
     client.sendall(b"hello?")
     assert is_silent(client)
+    assert ends.nobody_connects()
     talk(*old)
     proxy.heal()
     assert receive(ends.accept(), 6) == b"hello?"

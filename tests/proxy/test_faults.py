@@ -175,6 +175,19 @@ def test_a_stream_can_be_cut_off_after_so_many_bytes(ends: Ends, proxy: Proxy) -
     assert proxy.statistics().to_client.dropped == 3
 
 
+def test_a_stream_that_was_cut_off_stays_so_when_the_fault_is_lifted(ends: Ends, proxy: Proxy) -> None:
+    """Guards against a gap in a stream, which TCP never delivers."""
+    proxy.drop_after(2)
+    client, server = ends.pair(proxy)
+    server.sendall(b"abc")
+    assert receive(client, 2) == b"ab"
+    proxy.wait_for(lambda s: s.to_client.dropped == 1)
+    proxy.heal()
+    server.sendall(b"d")
+    proxy.wait_for(lambda s: s.to_client.dropped == 2)
+    assert is_silent(client)
+
+
 def test_one_byte_can_be_damaged_wherever_it_comes(ends: Ends, proxy: Proxy) -> None:
     """Guards against an offset that counts from the piece instead of from the stream's beginning."""
     proxy.flip(5, [TO_CLIENT])

