@@ -7,7 +7,7 @@ Rule 3: every field carries its description. docs/reference/http-api.md is print
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - msgspec reads the annotation
+from datetime import datetime
 from typing import Annotated, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -35,6 +35,9 @@ PIPELINE_STATES: tuple[PipelineState, ...] = (
 
 def _doc(description: str) -> msgspec.Meta:
     return msgspec.Meta(description=description)
+
+
+Time: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +146,7 @@ class PipelineView(View, frozen=True):
     name: Annotated[str, _doc("`metadata.name` of the configuration.")]
     tenant: Annotated[str, _doc("`metadata.tenant` of the configuration; may be empty.")] = ""
     state: Annotated[PipelineState, _doc("How it is; see Pipeline states.")] = "starting"
-    since: Annotated[datetime | None, _doc("When it came into this state (UTC).")] = None
+    since: Annotated[Time | None, _doc("When it came into this state (UTC).")] = None
     detail: Annotated[str, _doc("Why it is in this state and what to do about it; one line, may be empty.")] = ""
     epoch: Annotated[int, _doc("Replication streams begun since the process started.")] = 0
     positions: Annotated[PositionsView, _doc("How far it has come.")] = PositionsView()

@@ -18,6 +18,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from deltaforge import metrics
+from deltaforge.admin import openapi
 from deltaforge.admin.bodies import ErrorBody, HealthBody, PipelineSummary, ReadyBody
 from deltaforge.logs import get_logger
 
@@ -115,12 +116,18 @@ def _add_routes(app: QuartTrio, status: Status, guard: Guard) -> None:
         view = status.pipeline(name)
         return _error(404, "no pipeline of this name", "/pipelines lists them") if view is None else _json(200, view)
 
+    described = openapi.encoded(token=guard.wants_token)
+
+    def document(full: bool) -> Response:
+        return Response(described, 200, content_type="application/json") if full else _unauthorized()
+
     answers: dict[str, Callable[..., Response]] = {
         "/health": health,
         "/ready": ready,
         "/metrics": exposition,
         "/pipelines": pipelines,
         "/pipelines/<name>": pipeline,
+        "/openapi.json": document,
     }
     for path, answer in answers.items():
         app.add_url_rule(path, endpoint=answer.__name__, view_func=_handler(answer, guard), methods=["GET"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - msgspec reads the annotation
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from deltaforge.status import LagView, PipelineState, RatesView, View
+from deltaforge.status import LagView, PipelineState, RatesView, Time, View
 
 if TYPE_CHECKING:
     from deltaforge.status import Health, PipelineView, Ready
@@ -53,7 +52,7 @@ class PipelineSummary(View, frozen=True):
     name: Annotated[str, _doc("`metadata.name` of the configuration.")]
     tenant: Annotated[str, _doc("`metadata.tenant` of the configuration; may be empty.")]
     state: Annotated[PipelineState, _doc("How it is; see Pipeline states.")]
-    since: Annotated[datetime | None, _doc("When it came into this state (UTC).")]
+    since: Annotated[Time | None, _doc("When it came into this state (UTC).")]
     detail: Annotated[str, _doc("Why it is in this state and what to do about it; one line, may be empty.")]
     lag: Annotated[LagView, _doc("How far behind its slowest needed sink is.")]
     rates: Annotated[RatesView, _doc("How fast it goes.")]

@@ -21,7 +21,7 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z.-]+))(?::[0-9]{1,5})?\Z")
 
 
 class Guard:
-    """Answers the two questions the admin HTTP asks about a request."""
+    """Answers what the admin HTTP asks about a request."""
 
     __slots__ = ("_digest", "_loopback")
 
@@ -43,6 +43,11 @@ class Guard:
                 f"the admin HTTP may not listen on {host} without a token",
                 hint=f"set {TOKEN_VARIABLE} to a long random text, or listen on 127.0.0.1",
             )
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether there is a token at all."""
+        return self._digest is not None
 
     def host_allowed(self, header: str) -> bool:
         """Whether a request with this Host header is meant for us."""

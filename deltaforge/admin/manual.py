@@ -36,6 +36,7 @@ The process serves it on `127.0.0.1:8080`, or where `--api-addr HOST:PORT` says.
 | `GET /metrics` | the metrics in Prometheus' text format, see [Observability](../observability.md) |
 | `GET /pipelines` | a list of [PipelineSummary](#pipelinesummary) |
 | `GET /pipelines/{name}` | [PipelineView](#pipelineview), or 404 |
+| `GET /openapi.json` | this page as an OpenAPI 3.1 document, for programs |
 
 Everything but `/metrics` is JSON. A request that fails gets an [ErrorBody](#errorbody): 401 without the token, 404, 405
 for other methods than GET, HEAD and OPTIONS, 413 for a request with a body, 421 for a Host header that is not this

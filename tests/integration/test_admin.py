@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from deltaforge.admin import openapi
 from deltaforge.admin.guard import Guard
 from deltaforge.admin.server import bind, url_of
 from deltaforge.errors import ConfigError
@@ -14,6 +15,7 @@ from deltaforge.status import PipelineView
 from tests.support.admin import RUNNING, Fixed, serving
 
 TOKEN = "correct-horse-battery"
+OPEN = ("/health", "/ready", "/metrics")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,15 @@ async def test_metrics_are_in_the_text_format() -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert 'deltaforge_received_events_total{pipeline="orders",tenant="acme"}' in answer.text
     assert 'deltaforge_health{state="ok"} 1.0' in answer.text
+
+
+async def test_the_document_for_programs_is_served() -> None:
+    """Guards against a client generator that has to be given a file."""
+    async with serving(Fixed(RUNNING)) as client:
+        answer = await client.get("/openapi.json")
+
+    assert (answer.code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.body == openapi.document(token=False)
 
 
 @pytest.mark.parametrize("path", ["/pipelines/nobody", "/", "/nothing", "/pipelines/a/b", "/pipelines/..%2f..%2fetc"])
@@ -129,7 +140,7 @@ async def test_beyond_loopback_a_stranger_learns_the_state_word_only() -> None:
     refused = PipelineView(name="orders", state="refused", detail="secret detail")
     PipelineMetrics("orders", "acme")
     async with serving(Fixed(refused), host="0.0.0.0", token=TOKEN) as client:
-        for path in ("/health", "/ready", "/metrics", "/pipelines", "/pipelines/orders", "/pipelines/nobody"):
+        for path in (*OPEN, "/pipelines", "/pipelines/orders", "/pipelines/nobody", "/openapi.json"):
             for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
                 answer = await client.get(path, header)
                 assert "orders" not in answer.text
@@ -139,6 +150,7 @@ async def test_beyond_loopback_a_stranger_learns_the_state_word_only() -> None:
         metrics = (await client.get("/metrics")).text.splitlines()
         assert [line for line in metrics if line[0] != "#"] == ['deltaforge_health{state="failed"} 1.0']
         unauthorized = await client.get("/pipelines/orders")
+        assert (await client.get("/openapi.json")).code == 401
 
     assert unauthorized.code == 401
     assert unauthorized.headers["www-authenticate"].startswith("Bearer")
