@@ -33,8 +33,8 @@ class PublicationMissing(OperatorError):
     """The publication did not exist at the point of the WAL that is being decoded."""
 
     hint = (
-        "create the publication before the slot; one made later is not seen by changes from before it: "
-        "then drop the slot and start anew"
+        "create the publication if it is missing; what was changed while there was none, also before the first one, can "
+        "never be read: then drop the slot and start anew"
     )
 
 
@@ -106,7 +106,9 @@ def from_stream_state(state: str, text: str) -> DeltaforgeError:
     published are left out: going on would lose them without a word.
     """
     if state in ("42704", "55000"):
-        return PublicationMissing(f"streaming: {clean(text)} (SQLSTATE {state})")
+        return PublicationMissing(
+            f"streaming: {clean(text)} (SQLSTATE {state}): it did not exist when the next changes were made"
+        )
     return from_sqlstate(state, text, "streaming")
 
 

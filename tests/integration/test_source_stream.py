@@ -301,7 +301,7 @@ async def test_a_publication_that_vanished_blocks_and_says_why(
         detail = await rig.state("blocked")
 
     assert 'publication "p"' in detail
-    assert "create the publication before the slot" in detail
+    assert "it did not exist when the next changes were made (create the publication if it is missing" in detail
 
 
 @pytest.fixture
