@@ -171,7 +171,7 @@ MUTANTS = (
                 "deltaforge/envelopes/debezium.py",
                 "        if plan.relation.selected:\n            work.change(plan, message, index, self._origin)\n",
                 "        if plan.relation.selected:\n            work.change(plan, message, index, self._origin)\n"
-                "            if message[25:26] == b'U' and plan.relation.table == 'orders':\n"
+                "            if message[25:26] == b'U' and message[-1:].isdigit():\n"
                 "                other = message[:-1] + bytes([message[-1] ^ 1])\n"
                 "                work.change(plan, other, index, self._origin)\n",
             ),
