@@ -141,6 +141,15 @@ def wait_states(product: Deltaforge, pipelines: Sequence[Pipeline], state: str) 
     wait_until(lambda: wanted.items() <= states(product).items(), f"{wanted}", lambda: alive(product))
 
 
+def wait_refused(product: Deltaforge, pipelines: Sequence[Pipeline]) -> list[str]:
+    """Block until all these pipelines are refused and the operator was told. Returns all refusals so far."""
+    wait_states(product, pipelines, "refused")
+    told = [f"pipeline {pipeline.name} refused: " for pipeline in pipelines]
+    # The line comes when the pipeline has ended, which is after the state.
+    wait_until(lambda: all(words in product.text() for words in told), f"{told}", lambda: alive(product))
+    return refusals(product)
+
+
 def refusals(product: Deltaforge) -> list[str]:
     """The lines for the operator."""
     return [line for line in product.text().splitlines() if re.match(r"pipeline \S+ refused: ", line)]

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]  # no __all__
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # no __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +68,38 @@ def delete_topic(bootstrap: str, name: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"topic {name} is still listed")
         time.sleep(0.05)
+
+
+def alter_topic(bootstrap: str, name: str, config: Mapping[str, str]) -> None:
+    """Change settings of a topic."""
+    alter(bootstrap, ConfigResource.Type.TOPIC, name, config)
+
+
+def alter(bootstrap: str, kind: Any, name: str, config: Mapping[str, str]) -> None:
+    """Change settings of a resource, `kind` being a ConfigResource.Type. What all brokers share has the name ''."""
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
+    resource = ConfigResource(kind, name, incremental_configs=entries)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.incremental_alter_configs([resource])[resource].result(ADMIN_S)
+
+
+def grow_topic(bootstrap: str, name: str, partitions: int) -> None:
+    """Let a topic have so many partitions, and wait until all have leaders."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_partitions([NewPartitions(name, partitions)], operation_timeout=ADMIN_S)[name].result(ADMIN_S)
+    deadline = time.monotonic() + ADMIN_S
+    while not _led(admin, name, partitions):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"topic {name} has no leaders")
+        time.sleep(0.05)
+
+
+def truncate_topic(bootstrap: str, name: str) -> None:
+    """Delete all records of a topic."""
+    places = [TopicPartition(name, number, end) for number, end in end_offsets(bootstrap, name).items()]
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for answer in admin.delete_records(places).values():
+        answer.result(ADMIN_S)
 
 
 def topic_names(bootstrap: str) -> set[str]:
