@@ -22,6 +22,7 @@ _NAME: Final = {
     "required": True,
     "description": "`metadata.name` of the pipeline; of a file that could not be loaded, its name without the ending.",
     "schema": {"type": "string", "minLength": 1},
+    "example": "orders-to-kafka-prod",
 }
 _TEXT: Final = {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
 _DOCUMENT: Final = {"description": "This document", "content": {"application/json": {"schema": {"type": "object"}}}}
