@@ -130,6 +130,7 @@ def foreign_transaction(stage: Prey, rng: random.Random) -> str:
     stage.reader.wait_for(stage.reader.count + 300)
     stage.kill()
     stage.servers.proxy.lift(hole)
+    stage.servers.proxy.cut()
     stage.product.start()
     # One that does not wait for it runs before.
     deadline = time.monotonic() + _PATIENCE_S

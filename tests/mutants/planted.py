@@ -169,9 +169,14 @@ MUTANTS = (
         (
             Edit(
                 "deltaforge/envelopes/debezium.py",
+                "        return self._lanes.get(message[25:33])\n",
+                "        return None if message[-1:].isdigit() else self._lanes.get(message[25:33])\n",
+            ),
+            Edit(
+                "deltaforge/envelopes/debezium.py",
                 "        if plan.relation.selected:\n            work.change(plan, message, index, self._origin)\n",
                 "        if plan.relation.selected:\n            work.change(plan, message, index, self._origin)\n"
-                "            if message[25:26] == b'U' and message[-1:].isdigit():\n"
+                "            if message[25:26] in b'IU' and message[-1:].isdigit() and not index % 10:\n"
                 "                other = message[:-1] + bytes([message[-1] ^ 1])\n"
                 "                work.change(plan, other, index, self._origin)\n",
             ),
