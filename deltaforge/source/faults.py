@@ -33,8 +33,8 @@ class PublicationMissing(OperatorError):
     """The publication did not exist at the point of the WAL that is being decoded."""
 
     hint = (
-        "create the publication if it is missing; what was changed while there was none, also before the first one, can "
-        "never be read: then drop the slot and start anew"
+        "create the publication if it is missing; what was changed while there was none, also before the first one, "
+        "can never be read: then drop the slot and start anew"
     )
 
 

@@ -7,7 +7,8 @@ Rule 1: the gate stays shut, and nobody reads the socket, until the sinks have r
 Rule 2: flushed is what the checkpointer confirmed for this very epoch, else 0; what was received counts as written.
 Rule 3: a status update goes out every third of wal_sender_timeout, soon after the flush cell rises, and when the server
         asks, but never more often than every 50 ms.
-Rule 4: a server from which nothing came is asked to answer; silence beyond its own timeout ends the stream. It is
+Rule 4: whoever finds that the stream is over while nobody reads it has its last words read: they say why.
+Rule 5: a server from which nothing came is asked to answer; silence beyond its own timeout ends the stream. It is
         counted only while we listen.
 """
 
@@ -49,10 +50,15 @@ PACE_S = 0.002
 SMALL_BYTES = 32 * 1024
 IDLE_S = 0.05
 FAREWELL_S = 1.0
+LAST_WORDS_S = 1.0
 
 
 class Rewound(TransientError):
     """Somebody downstream asked for a newer epoch."""
+
+
+class NotHeld(TransientError):
+    """The slot is not held by our stream: that has ended, or the control session sees another server."""
 
 
 class Gate:
@@ -129,7 +135,7 @@ class Stream:
         self._sent_end = Lsn(0)
         self._wake = trio.Event()
         self._heard_at = trio.current_time()
-        self._listening = False
+        self._listening = self._flows = False
         self._next_at = 0.0
         self._types: dict[int, PgType] = {}
         self._error: DeltaforgeError | None = None
@@ -156,6 +162,8 @@ class Stream:
                     await self._drain()
                 nursery.cancel_scope.cancel(reason="the reader is done")
         if self._error is not None:
+            if isinstance(self._error, Rewound | NotHeld) and not self._flows:
+                await self._last_words()
             raise self._error
         if self._ctx.draining:
             await self._farewell()
@@ -166,12 +174,13 @@ class Stream:
         with self._ctx.waiting("postgres"):
             state = await self._control.slot_state()
         if state.active_pid != self._connection.backend_pid:
-            raise TransientError(f"the slot is held by process {state.active_pid}, not by our stream")
+            raise NotHeld(f"the slot is held by process {state.active_pid}, not by our stream")
         self._counters.slot = state
         await self._wires.outbox.send(lease(state))
         await self._wait_for_gates()
         opened()
         self._heard_at = trio.current_time()
+        self._flows = True
         while True:
             self._ctx.beat()
             await failpoint_async("reader.loop")
@@ -316,6 +325,12 @@ class Stream:
                     await self._connection.read_available()
             except DeltaforgeError:
                 return
+
+    async def _last_words(self) -> None:
+        """Raise the error with which the server ended the stream before anything was read from it, if it did."""
+        with trio.move_on_after(LAST_WORDS_S):
+            while True:
+                await self._connection.read_available()
 
     async def _aside(self, task: Callable[[], Awaitable[None]]) -> None:
         # A context of its own: what this task waits for must not speak for the reading task, or no stall is ever seen.
