@@ -130,8 +130,11 @@ class KafkaProxy(Proxy, Rules):
 
     def cutter(self, connection: Connection, direction: Direction) -> Cutter:
         """Frames; both directions of a connection know of each other's."""
-        pair = self._pairs.setdefault(connection.number, _Pair(self, connection))
-        return pair.requests if direction is TO_SERVER else pair.answers
+        if direction is TO_SERVER:
+            pair = self._pairs[connection.number] = _Pair(self, connection)
+            return pair.requests
+        # Asked for second: from here on the lanes alone know of each other.
+        return self._pairs.pop(connection.number).answers
 
     def send_again(self, rule: Rule, frame: bytes) -> None:
         """Send a copy of a request over a connection of its own, and keep the answer for the rule alone."""

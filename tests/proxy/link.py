@@ -35,6 +35,7 @@ class Link:
         self.connection = connection
         self._board, self._client, self._address = board, client, address
         self._server: trio.SocketStream | None = None
+        # The requests' cutter first: a Kafka proxy makes the answers' from it.
         self._lanes = {each: Lane(board, connection, each, cutter(connection, each)) for each in (TO_SERVER, TO_CLIENT)}
         self._scope = trio.CancelScope()
 

@@ -7,6 +7,7 @@ Rule 3: the port is kept while connections to it are refused.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from dataclasses import dataclass, replace
@@ -149,8 +150,13 @@ class Proxy:
         self._set(refuse=True)
 
     def lift(self, fault: Fault) -> None:
-        """End one fault."""
-        self.command(lambda: self._board.faults.remove(fault))
+        """End one fault, unless it has ended."""
+
+        def act() -> None:
+            if fault in self._board.faults:
+                self._board.faults.remove(fault)
+
+        self.command(act)
 
     def heal(self) -> None:
         """End all faults, `hang` and `refuse`. What was lost stays lost."""
@@ -257,8 +263,10 @@ class Proxy:
                 await self._board.bell.wait()
             try:
                 client, _ = await listener.accept()
-            except OSError:
-                # It was told to refuse while it waited.
+            except OSError as error:
+                # It was told to refuse while it waited, or the client has gone away again.
+                if error.errno not in (errno.EINVAL, errno.ECONNABORTED):
+                    raise
                 await trio.lowlevel.checkpoint()
                 continue
             self._accepted += 1
