@@ -11,13 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from deltaforge.embedded.errors import EmbeddedError
 from deltaforge.embedded.postgres import PostgresServer
 from tests.ledger.workload import make_tables
-from tests.support.databases import create_database
+from tests.support.databases import create_database, fill_wal
 from tests.support.instances import Pipeline, Site, Standing, alive, refusals, states
 from tests.support.orders import insert_orders, seen_orders, wait_for_orders, wait_until
 
@@ -114,10 +113,7 @@ def _lose(story: Lost, products: dict[str, Deltaforge]) -> None:
     os.kill(products["frozen"].pid, signal.SIGSTOP)
     database.execute("alter system set idle_replication_slot_timeout = 0")
     story.server.reload()
-    with psycopg.connect(story.server.dsn(), autocommit=True) as connection:
-        for _ in range(SEGMENTS):
-            connection.execute("select pg_logical_emit_message(false, 'test', 'filler')")
-            connection.execute("select pg_switch_wal()")
+    fill_wal(story.server, SEGMENTS)
     story.lost("removed", "frozen")
     insert_orders(database, MISSED)
 

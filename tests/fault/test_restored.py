@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from deltaforge.embedded.postgres import PostgresServer
@@ -23,7 +22,7 @@ from tests.ledger.rows import EXAMPLE, LEDGER
 from tests.ledger.workload import Workload, make_tables
 from tests.ledger.writer import FULL
 from tests.support.copies import keep, put_back, recover
-from tests.support.databases import create_database
+from tests.support.databases import create_database, fill_wal
 from tests.support.instances import Pipeline, Site, Standing, alive, refusals
 from tests.support.orders import insert_orders, seen_orders, wait_until
 from tests.support.topics import LiveReader, read
@@ -168,11 +167,10 @@ def _start_step_by_step(story: Restored, kept: Path, end: str) -> None:
 
 def _confirm_idle(story: Restored, *kinds: str) -> None:
     """Block until the slots stand behind all that was written so far, with WAL in which nothing is for them."""
-    _fill(story)
+    fill_wal(story.server, 1)
     behind = _wal_end(story)
     # More than 16 MiB: then a pipeline writes down how far it has come without a row.
-    _fill(story)
-    _fill(story)
+    fill_wal(story.server, 2)
     names = [story.pipelines[kind].slot for kind in kinds]
     query = "select count(*) from pg_replication_slots where slot_name = any(%s) and confirmed_flush_lsn >= %s::pg_lsn"
 
@@ -188,16 +186,9 @@ def _write_past(story: Restored, end: str) -> None:
     for database in (story.quiet, story.site.database):
         insert_orders(database, [LATE])
     while not story.quiet.value("select pg_current_wal_lsn() > %s::pg_lsn", [end]):
-        _fill(story)
+        fill_wal(story.server, 1)
         number += 1
         insert_orders(story.site.database, [number])
-
-
-def _fill(story: Restored) -> None:
-    """A segment of WAL that concerns no pipeline."""
-    with psycopg.connect(story.server.dsn(), autocommit=True) as connection:
-        connection.execute("select pg_logical_emit_message(false, 'test', 'filler')")
-        connection.execute("select pg_switch_wal()")
 
 
 def _wal_end(story: Restored) -> str:

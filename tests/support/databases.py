@@ -89,6 +89,14 @@ def drop_database(database: Database, within_s: float = 30.0) -> None:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name)))
 
 
+def fill_wal(server: PostgresServer, segments: int) -> None:
+    """Let the server write on through so many segments of WAL (16 MiB each) with nothing in them that anybody reads."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        for _ in range(segments):
+            connection.execute("select pg_logical_emit_message(false, 'test', 'filler')")
+            connection.execute("select pg_switch_wal()")
+
+
 def _drop_slots(connection: psycopg.Connection[tuple[Any, ...]], name: str) -> int:
     """Drop the slots that nobody reads, end the readers of the others; how many were left."""
     slots = connection.execute(
