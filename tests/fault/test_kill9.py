@@ -1,13 +1,11 @@
 """SIGKILL at random moments under load: nothing lost, doubled, reordered or torn, and whatever else can be judged.
 
-`DELTAFORGE_KILLS`, `DELTAFORGE_KILL_ROWS` and `DELTAFORGE_SEED` make it longer or different.
+`DELTAFORGE_KILLS`, `DELTAFORGE_KILL_ROWS` and `DELTAFORGE_SEED` make it longer or different, see `sizes`.
 """
 
 from __future__ import annotations
 
 import faulthandler
-import json
-import os
 import random
 import statistics
 import time
@@ -16,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ledger.footprint import footprint, judge_footprints, judge_secrets
+from tests.fault.sizes import KILL_ROWS, KILLS, SEED
+from tests.ledger.footprint import footprint, judge_footprints, judge_secrets, said_by
 from tests.ledger.pipeline import Subject, ledger, subject_of
-from tests.ledger.verdict import INVARIANTS, Verdict
+from tests.ledger.verdict import INVARIANTS
 from tests.ledger.witness import Witness
 from tests.ledger.workload import Workload, make_tables
 from tests.ledger.writer import FULL
@@ -29,15 +28,13 @@ from tests.support.process import Deltaforge
 from tests.support.topics import Watch, aborted_transactions, markers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from deltaforge.embedded.kafka import KafkaCluster
+    from tests.ledger.verdict import Verdict
     from tests.support.databases import Database
 
-KILLS = int(os.environ.get("DELTAFORGE_KILLS", "12"))
-ROWS = int(os.environ.get("DELTAFORGE_KILL_ROWS", "60000"))
-SEED = int(os.environ.get("DELTAFORGE_SEED", "7"))
 ROWS_PER_S = 2500.0
 DURING_START = 0.15
 """Share of the kills that hit the process while it is still starting."""
@@ -118,6 +115,7 @@ def test_kills_at_random_moments_break_no_invariant(
     kafka: KafkaCluster,
     database: Database,
     topic: str,
+    record_property: Callable[[str, object], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Guards against a position that is not part of the same Kafka transaction as its rows, in any of its disguises."""
@@ -137,24 +135,25 @@ def test_kills_at_random_moments_break_no_invariant(
             while len(storm.moments) < KILLS:
                 storm.strike(rng)
             product.start()
-            load.wait_for_rows(ROWS)
+            load.wait_for_rows(KILL_ROWS)
         expected = load.expected()
         witness.settle(expected)
         product.wait_ready()
         after = footprint(product, dsn, subject.slot)
-        secrets = Verdict()
-        judge_secrets(product, subject.name, secrets)
+        said = said_by(product, subject.name)
         assert product.term() == 0, product.tail()
         # THEN nothing that the ledger can judge is wrong
         verdict = witness.judge(expected)
-    verdict.merge(secrets)
     judge_footprints(before, after, verdict)
+    judge_secrets(said, verdict)
     aborted = aborted_transactions(markers(kafka, topic))
+    record_property("verdict", verdict.totals)
+    record_property("judged", verdict.report())
+    record_property("start to first new event, s", storm.recovered_s)
     with capsys.disabled():
         print(_table(storm, load, verdict, len(aborted), time.monotonic() - began))
     assert verdict.clean, str(verdict)
     assert verdict.judged == set(INVARIANTS) - ELSEWHERE
-    assert json.dumps(verdict.report())
     # Fewer open transactions at the kills would mean that the dangerous moments were not hit.
     assert len(aborted) >= KILLS / 2
 

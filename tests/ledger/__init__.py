@@ -9,8 +9,10 @@ The load
 
 The judgement
   verdict        the invariants, the kinds of trouble that break them, and the counts
-  judge          a topic's records against the outcomes: histories (I1 to I4), order (I3, I5), transactions (I5), replay (I6)
-  witness        watches a whole run and asks for everything: tapes (I7, I10), checkpoints and sampler (I8, I9), its own
-                 look at the ends of partitions (I11); footprint (I12, I13) for whoever has the process
-  homes          in which Kafka transaction a record lies
+  judge          a topic's records against the outcomes: histories (I1 to I4), order (I3, I5), transactions (I5),
+                 replay (I6)
+  evidence       all that is known of a run, and its judgement: besides, tapes (I7, I10), checkpoints (I8, I9), the ends
+                 of partitions (I11); homes tells in which Kafka transaction a record lies
+  witness        watches a run (sampler, java_reader) and brings the evidence
+  footprint      I12 and I13, for whoever has the process
 """

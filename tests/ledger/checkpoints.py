@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.ledger.lsn import parse_lsn, show_lsn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from tests.ledger.homes import Homes
     from tests.ledger.outcomes import Expected
-    from tests.ledger.seen import Seen
+    from tests.ledger.seen import Place, Seen
     from tests.ledger.verdict import Verdict
-    from tests.support.transaction_log import Decision
 
 _TAIL = len(b',"crc32":"01234567"}')
 
@@ -61,12 +61,12 @@ def parse_checkpoint(offset: int, time_ms: int, key: bytes | None, value: bytes 
 class Trail:
     """All committed checkpoints of one sink, in order, and when each was decided."""
 
-    def __init__(self, checkpoints: Iterable[Checkpoint], decisions: Sequence[Decision] = ()) -> None:
-        """`decisions`: those of the sink's transactional id, in order; none = nothing is known of Kafka's part."""
-        all_ = list(checkpoints)
+    def __init__(self, checkpoints: Iterable[Checkpoint], homes: Homes, place: Place) -> None:
+        """`place`: the partition they are in; `homes` knows the decisions on the sink's transactions."""
+        all_, decisions = list(checkpoints), homes.decisions
         self.running = [checkpoint for checkpoint in all_ if checkpoint.state == "running"]
         self.born = [checkpoint for checkpoint in all_ if checkpoint.state == "born"]
-        self._decisions = decisions
+        self._homes, self._place, self._decisions = homes, place, decisions
         self._times = [decision.time_ms for decision in decisions]
         self.transactions = [self._decided(checkpoint) for checkpoint in self.running]
         """For each running one, the number of the decision that committed it; None = not known."""
@@ -102,7 +102,11 @@ class Trail:
             verdict.add("checkpoint", f"{what} of the one at offset {after.offset} is {high} after {low}")
 
     def _decided(self, checkpoint: Checkpoint) -> int | None:
-        """It was written while its transaction was open: the next decision is its own."""
+        known = self._homes.home(self._place, checkpoint.offset).transaction
+        if known is not None:
+            return known
+        # Compaction took its batch from the log. It was written while its transaction was open, so that the next
+        # decision is its own, if the writer's clock is the coordinator's.
         number = bisect_left(self._times, checkpoint.time_ms)
         return number if number < len(self._times) else None
 
@@ -113,8 +117,8 @@ class Trail:
         for number, count in known.items():
             if count > 1:
                 verdict.add("checkpoint", f"{count} in the Kafka transaction committed at {self._times[number]} ms")
-        first = min(known, default=0)
-        committed = {number for number, each in enumerate(self._decisions) if each.committed and number >= first}
+        between = range(min(known, default=0), max(known, default=-1) + 1)
+        committed = {number for number in between if self._decisions[number].committed}
         for number in sorted(committed - set(known)):
             verdict.add("checkpoint", f"none in the Kafka transaction committed at {self._times[number]} ms")
         for number in sorted(set(known) - committed):

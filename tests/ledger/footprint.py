@@ -11,6 +11,8 @@ from tests.support.canaries import leaks
 from tests.support.outage import resources
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.ledger.verdict import Verdict
     from tests.support.process import Deltaforge
 
@@ -54,12 +56,17 @@ def judge_footprints(before: Footprint, after: Footprint, verdict: Verdict) -> N
             verdict.add("resources", f"{name}: {low} before, {high} after")
 
 
-def judge_secrets(product: Deltaforge, pipeline: str, verdict: Verdict) -> None:
-    """I13: no canary in the log, nor, while it runs, in what the admin HTTP answers."""
+def said_by(product: Deltaforge, pipeline: str) -> dict[str, str]:
+    """Everything that a process says: its log and, while it runs, what the admin HTTP answers."""
     texts = {"the log": product.text()}
     if product.running:
         for path in ("/health", "/ready", "/metrics", "/pipelines", f"/pipelines/{pipeline}"):
             texts[path] = product.ask(path)[1].decode(errors="replace")
+    return texts
+
+
+def judge_secrets(texts: Mapping[str, str], verdict: Verdict) -> None:
+    """I13: no canary in any of these texts, which have names."""
     for where, text in texts.items():
         verdict.look("I13")
         for leak in leaks(text):

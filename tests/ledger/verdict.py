@@ -113,13 +113,6 @@ class Verdict:
             if sum(detail.startswith(f"{kind}:") for detail in self.details) < SHOWN:
                 self.details.append(f"{kind}: {what}")
 
-    def merge(self, other: Verdict) -> None:
-        """Take over what another judge found."""
-        self.troubles += other.troubles
-        self.looked += other.looked
-        self.details += other.details
-        self.figures |= other.figures
-
     def report(self) -> dict[str, Any]:
         """Everything, as JSON values."""
         return {

@@ -12,7 +12,7 @@
 
 While the run lasts, a consumer reads along and PostgreSQL is asked what is confirmed. At the end two more consumers
 read everything, one of them Java's; the broker's log files and its coordinator's log are looked into; PostgreSQL's
-tables are compared. `judge_footprints` and `judge_secrets` need the process and are called by whoever has it.
+tables are compared. `judge_footprints` and `judge_secrets` need the process and are left to whoever has it.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from typing import TYPE_CHECKING, Self
 
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
-from tests.ledger.checkpoints import Checkpoint, Coverage, Trail, judge_samples, parse_checkpoint
-from tests.ledger.homes import Homes
+from tests.ledger.checkpoints import Checkpoint, parse_checkpoint
+from tests.ledger.evidence import Evidence, judge_run
 from tests.ledger.java_reader import read_with_java
-from tests.ledger.judge import Judge
 from tests.ledger.replay import tables_of
 from tests.ledger.sampler import Sampler
-from tests.ledger.tapes import Tape, judge_agreement, judge_isolation
-from tests.ledger.verdict import Verdict
+from tests.ledger.tapes import Tape
 from tests.support.kafka_topics import ends_of
 from tests.support.partition_logs import read_logs
 from tests.support.topics import consumer, partitions, stream, take
-from tests.support.transaction_log import ENDED, TransactionLog, read_transaction_log
+from tests.support.transaction_log import ENDED, read_transaction_log
 
 if TYPE_CHECKING:
     from deltaforge.embedded.kafka import KafkaCluster
     from tests.ledger.outcomes import Expected
     from tests.ledger.pipeline import Subject
+    from tests.ledger.seen import Place
+    from tests.ledger.verdict import Verdict
     from tests.support.topics import Record
 
 STALLED_S = 60.0
@@ -62,7 +62,7 @@ class Witness:
         self._sampler = Sampler(dsn, subject.slot)
         self.live = Tape("concurrent reader")
         self._checkpoints: dict[int, Checkpoint] = {}
-        self._damaged: list[str] = []
+        self._damaged: dict[int, str] = {}
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -94,26 +94,9 @@ class Witness:
 
         Args: split: whether a source transaction may lie in several Kafka transactions.
         """
-        verdict, subject = Verdict(), self._subject
         began = time.monotonic()
         self._sampler.close()
-        log = self._judge_ends(verdict)
-        decisions = log.decisions.get(subject.transactional_id, [])
-        logs = read_logs(self._cluster, [*subject.topics, subject.checkpoints], self._bootstrap)
-        homes = Homes(logs, decisions)
-        homes.judge(verdict)
-        trail = self._judge_checkpoints(verdict, expected, log)
-        final = Tape("final reader")
-        judge = Judge(expected, homes=homes, coverage=Coverage(trail, verdict), split=split, verdict=verdict)
-        for record in stream(self._bootstrap, subject.topics):
-            final.add(record)
-            judge.take(record)
-        judge.finish(tables_of(self._dsn))
-        self._judge_readers(verdict, final, homes)
-        verdict.figures["Kafka transactions"] = {
-            "committed": sum(decision.committed for decision in decisions),
-            "aborted": sum(not decision.committed for decision in decisions),
-        }
+        verdict = judge_run(self._evidence(), expected, split=split)
         verdict.figures["most WAL retained, MiB"] = round(self._sampler.most_retained / 2**20, 1)
         verdict.figures["judged in, s"] = round(time.monotonic() - began, 1)
         return verdict
@@ -128,7 +111,11 @@ class Witness:
     def __enter__(self) -> Self:
         self._consumer = consumer(self._bootstrap)
         topics = [*self._subject.topics, self._subject.checkpoints]
-        places = [(topic, number) for topic in topics for number in partitions(self._consumer, topic)]
+        try:
+            places = [(topic, number) for topic in topics for number in partitions(self._consumer, topic)]
+        except BaseException:
+            self._consumer.close()
+            raise
         self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in places])
         self._sampler.__enter__()
         self._thread.start()
@@ -154,53 +141,50 @@ class Witness:
             try:
                 parsed = parse_checkpoint(record.offset, record.time_ms, record.key, record.value)
             except (ValueError, KeyError) as error:
-                self._damaged.append(f"offset {record.offset}: {error}")
+                self._damaged[record.offset] = f"offset {record.offset}: {error}"
             else:
                 self._checkpoints[record.offset] = parsed
 
-    def _judge_ends(self, verdict: Verdict) -> TransactionLog:
-        """I11: committed readers come to the end of every partition, and the coordinator has nothing left to do."""
+    def _evidence(self) -> Evidence:
+        subject, bootstrap = self._subject, self._bootstrap
+        ends = self._ends()
+        logs = read_logs(self._cluster, [*subject.topics, subject.checkpoints], bootstrap)
+        for record in stream(bootstrap, [subject.checkpoints]):
+            # Compaction may have removed some since the concurrent reader saw them.
+            self._note(record)
+        checkpoints = dict(self._checkpoints)
+        # Last: an idle pipeline may go on, and every marker must find its decision.
+        log = read_transaction_log(bootstrap)
+        return Evidence(
+            subject=subject,
+            records=stream(bootstrap, subject.topics),
+            everything=lambda: stream(bootstrap, subject.topics, committed=False),
+            live=self._live,
+            java=lambda counts: read_with_java(bootstrap, counts),
+            logs=logs,
+            decisions=log.decisions.get(subject.transactional_id, []),
+            state=log.states.get(subject.transactional_id, "never seen"),
+            ends=ends,
+            checkpoints=[checkpoints[offset] for offset in sorted(checkpoints)],
+            damaged=list(self._damaged.values()),
+            samples=self._sampler.samples(),
+            tables=tables_of(self._dsn),
+        )
+
+    def _ends(self) -> dict[Place, tuple[int, int]]:
+        """The ends of all partitions. Markers follow a commit: they are waited for."""
         topics = [*self._subject.topics, self._subject.checkpoints]
         deadline = time.monotonic() + ENDS_S
         while True:
             stable = ends_of(self._bootstrap, topics)
-            ends = ends_of(self._bootstrap, topics, "read_uncommitted")
+            every = ends_of(self._bootstrap, topics, "read_uncommitted")
             log = read_transaction_log(self._bootstrap)
-            state = log.states.get(self._subject.transactional_id, "never seen")
-            behind = {place: (stable[place], end) for place, end in ends.items() if stable[place] != end}
-            if (not behind and state in ENDED) or time.monotonic() > deadline:
-                break
+            ended = log.states.get(self._subject.transactional_id) in ENDED
+            if (ended and stable == every) or time.monotonic() > deadline:
+                return {place: (stable[place], end) for place, end in every.items()}
             time.sleep(0.2)
-        verdict.look("I11", len(ends) + 1)
-        for place, (lso, end) in behind.items():
-            verdict.add("open", f"{place}: committed readers come to {lso} of {end}")
-        if state not in ENDED:
-            verdict.add("open", f"the transaction of {self._subject.transactional_id} is {state}")
-        return log
 
-    def _judge_checkpoints(self, verdict: Verdict, expected: Expected, log: TransactionLog) -> Trail:
-        """I8 and I9. Compaction may have removed some since the concurrent reader saw them."""
-        for record in stream(self._bootstrap, [self._subject.checkpoints]):
-            self._note(record)
-        for damaged in self._damaged:
-            verdict.add("checkpoint", damaged)
-        records = [self._checkpoints[offset] for offset in sorted(self._checkpoints)]
-        trail = Trail(records, log.decisions.get(self._subject.transactional_id, []))
-        trail.judge(verdict, expected)
-        judge_samples(self._sampler.samples(), trail, verdict)
-        return trail
-
-    def _judge_readers(self, verdict: Verdict, final: Tape, homes: Homes) -> None:
-        """I7 and I10."""
+    def _live(self, count: int) -> Tape:
         with contextlib.suppress(TimeoutError):
-            self.wait_for(final.count, stalled_s=ENDS_S)
-        judge_agreement(final, self.live, verdict)
-        counts = dict.fromkeys(self._subject.topics, 0)
-        for (topic, _), offsets in final.offsets.items():
-            counts[topic] += len(offsets)
-        judge_agreement(final, read_with_java(self._bootstrap, counts), verdict)
-        everything = Tape("reader of everything")
-        for record in stream(self._bootstrap, self._subject.topics, committed=False):
-            everything.add(record)
-        data = {place: log for place, log in homes.logs.items() if place[0] in self._subject.topics}
-        judge_isolation(final, everything, data, verdict)
+            self.wait_for(count, stalled_s=ENDS_S)
+        return self.live
