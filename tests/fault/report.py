@@ -59,10 +59,14 @@ class Report:
             found.update({name: int(self.storm.report().get("totals", {}).get(name, 0)) for name in TOTALS})
         return dict(found) if found else dict.fromkeys(TOTALS, 0)
 
+    def stormed(self, row: str) -> int:
+        """How often the storm did a row's faults."""
+        return int(self.storm.report().get("faults", {}).get(row, 0)) if self.storm is not None else 0
+
     def outcome(self, row: str) -> str:
-        """Of a row: the worst of its tests, or `not run` where it has none."""
+        """Of a row: the worst of its tests; without any, `stormed` or `not run`."""
         found = [run.outcome for run in self.runs if row in run.rows]
-        return min(found, key=_WORST.index) if found else "not run"
+        return min(found, key=_WORST.index) if found else "stormed" if self.stormed(row) else "not run"
 
     def replay(self, run: TestRun) -> str:
         """The command that runs one test again as it was."""
@@ -73,7 +77,7 @@ class Report:
     def table(self) -> str:
         """Every row on a line, then what failed with the command that runs it again, then the totals."""
         lines = [f"{self.mode}, seed {self.seed}, {self.seconds:.0f} s", self._versions(), ""]
-        lines += [self._line(row) for row in self.rows.values()] if self.runs else []
+        lines += [self._line(row) for row in self.rows.values()] if self.runs or self.storm else []
         lines += [f"\nfailed: {run.name}\n{run.said}\nagain: {self.replay(run)}" for run in self.failed]
         if self.storm is not None:
             lines += ["", f"storm of {self.storm_minutes:g} minutes, seed {self.seed}", str(self.storm)]
@@ -89,13 +93,15 @@ class Report:
         runs = [run for run in self.runs if row.id in run.rows]
         seconds, outcome = sum(run.seconds for run in runs), self.outcome(row.id)
         count = f"{len(runs):>3} tests {seconds:>5.0f} s" if runs else " " * 17
+        storm = f"{times:>4} times" if (times := self.stormed(row.id)) else " " * 10
         text = row.fault if len(row.fault) <= _WIDTH else row.fault[: _WIDTH - 3] + "..."
-        return f"{row.id:<4} {row.expected:<2} {outcome:<9} {count}  {text}" + (f" ({row.not_run})" * (not runs))
+        why = f" ({row.not_run or 'random faults do it'})" if outcome == "not run" else ""
+        return f"{row.id:<4} {row.expected:<2} {outcome:<9} {count} {storm}  {text}{why}"
 
     def _verdict(self) -> str:
-        counts = Counter(map(self.outcome, self.rows)) if self.runs else Counter[str]()
-        rows = ", ".join(f"{count} rows {outcome}" for outcome, count in counts.items())
-        return f"verdict: {'clean' if self.clean else 'FAILED'}" + (f"; {rows}" if rows else "")
+        counts = Counter(map(self.outcome, self.rows)) if self.runs or self.storm else Counter[str]()
+        rows = ", ".join(f"{outcome} {count}" for outcome, count in counts.most_common())
+        return f"verdict: {'clean' if self.clean else 'FAILED'}" + (f"; rows: {rows}" if rows else "")
 
     # ---- for programs
 
@@ -109,7 +115,7 @@ class Report:
             "versions": dict(self.versions),
             "clean": self.clean,
             "totals": self.all_totals,
-            "rows": {row.id: self._row(row) for row in self.rows.values()} if self.runs else {},
+            "rows": {row.id: self._row(row) for row in self.rows.values()},
             "tests": [run.report() | {"again": self.replay(run)} for run in self.runs],
             "timeline": self._timeline(),
             "storm": {"minutes": self.storm_minutes, **self.storm.report()} if self.storm is not None else None,
@@ -128,6 +134,7 @@ class Report:
             "outcome": self.outcome(row.id),
             "seconds": round(sum(run.seconds for run in runs), 1),
             "tests": [run.name for run in runs],
+            "stormed": self.stormed(row.id),
             "left_out": row.left_out,
             "not_run": row.not_run,
         }

@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
         "deltaforge": version("deltaforge"),
         "trio": version("trio"),
         "librdkafka": str(confluent_kafka.libversion()[0]),
-        "libpq": str(pq.version()),
+        "libpq": "{}.{}".format(*divmod(pq.version(), 10_000)),
         "postgresql": ", ".join(filter(None, map(_postgres, _MAJORS))),
         "kafka": KAFKA_VERSION,
     }

@@ -192,7 +192,10 @@ def test_a_run_is_clean_only_when_nothing_at_all_was_wrong(
 
 def test_a_storm_that_failed_is_told_with_the_command_that_runs_it_again() -> None:
     """Guards against random faults that nobody can repeat."""
-    table = _report(stormed=Stormed(clean=False, totals=Counter(lost=2))).table()
+    report = _report(stormed=Stormed(clean=False, totals=Counter(lost=2)))
+    table = report.table()
+    assert report.outcome("P21") == "stormed"
+    assert "   3 times  SIGKILL at random moments" in table
     assert "again: python -m tests.fault --minutes 2 --seed 7" in table
     assert "lost 2, doubled 0, reordered 0, torn 0" in table
 
