@@ -93,8 +93,8 @@ async def _attempt(keywords: dict[str, str], target: str) -> ReplicationConnecti
         conn.finish()
         raise
     try:
-        if conn.server_version >= 170000:
-            await connection.simple_query("SET transaction_timeout = 0")
+        if conn.server_version >= session.TRANSACTION_TIMEOUT_SINCE:
+            await connection.simple_query(session.NO_TRANSACTION_TIMEOUT)
     except BaseException:
         connection.close()
         raise

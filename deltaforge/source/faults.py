@@ -39,6 +39,7 @@ class PublicationMissing(OperatorError):
 
 
 _AUTH_HINT = "check user and password in the DSN, the role (LOGIN REPLICATION) and pg_hba.conf"
+_TAKEN_HINT = "all connections or walsenders are taken; raise max_connections or max_wal_senders"
 _TLS_HINT = "check sslmode, sslrootcert, sslcert and sslkey in the DSN against the server's certificate"
 _PERMISSION_HINT = "the role needs LOGIN REPLICATION, CONNECT on the database and USAGE on the schemas"
 
@@ -49,7 +50,7 @@ _STATES: dict[str, tuple[type[DeltaforgeError], str | None]] = {
     "42501": (OperatorError, _PERMISSION_HINT),
     "42704": (SlotMissing, None),
     "42710": (SlotExists, None),
-    "53300": (TransientError, "all connections or walsenders are taken; raise max_connections or max_wal_senders"),
+    "53300": (TransientError, _TAKEN_HINT),
     "53400": (OperatorError, "drop unused slots or raise max_replication_slots, then restart the server"),
     "55000": (OperatorError, "logical replication needs wal_level=logical and a slot whose WAL is still there"),
     "55006": (SlotBusy, None),
@@ -73,13 +74,11 @@ _TRANSIENT_TEXTS = (
     "connection refused",
     "timeout expired",
     "timed out",
-    "too many clients",
-    "remaining connection slots",
-    "exceeds max_wal_senders",
     "session is read-only",
     "session is not read-only",
     "server is in hot standby mode",
 )
+_TAKEN_TEXTS = ("too many clients", "connection slots", "max_wal_senders", "too many connections")
 _CONNECT_TEXTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("certificate", "ssl error", "does not support ssl", "ssl is not", "server does not support tls"), _TLS_HINT),
     (("no pg_hba.conf entry", "pg_hba.conf rejects"), "add a hostssl line for this database and role to pg_hba.conf"),
@@ -117,6 +116,8 @@ def from_connect_text(text: str, target: str) -> DeltaforgeError:
     message, lowered = f"cannot connect to {target}: {clean(text)}", text.lower()
     if any(part in lowered for part in _SHUTDOWN_TEXTS):
         return ServerShutdown(message)
+    if any(part in lowered for part in _TAKEN_TEXTS):
+        return TransientError(message, hint=_TAKEN_HINT)
     if any(part in lowered for part in _TRANSIENT_TEXTS):
         return TransientError(message, hint="is the server up and reachable at this address?")
     for parts, hint in _CONNECT_TEXTS:

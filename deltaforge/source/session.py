@@ -35,6 +35,9 @@ SETTINGS: Mapping[str, str] = {
     "idle_session_timeout": "0",
 }
 """Set in every session. The decoders rely on them."""
+TRANSACTION_TIMEOUT_SINCE = 170000
+NO_TRANSACTION_TIMEOUT = "SET transaction_timeout = 0"
+"""For sessions of servers that know it; others refuse a session that names it."""
 
 # A peer that vanished without a word is noticed in 25 s idle, in 30 s with unacknowledged data.
 _KEEPALIVE = {

@@ -238,7 +238,14 @@ class ControlSession:
 
 
 async def _open(conninfo: str) -> _Connection:
-    return await _Connection.connect(conninfo, autocommit=True, prepare_threshold=None)
+    connection = await _Connection.connect(conninfo, autocommit=True, prepare_threshold=None)
+    if connection.info.server_version >= session.TRANSACTION_TIMEOUT_SINCE:
+        try:
+            await connection.execute(session.NO_TRANSACTION_TIMEOUT)
+        except BaseException:
+            connection.pgconn.finish()
+            raise
+    return connection
 
 
 async def _execute(connection: _Connection, sql: str, parameters: Mapping[str, Any]) -> list[Row]:

@@ -6,6 +6,7 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 import trio
 
@@ -237,6 +238,27 @@ async def test_a_terminated_session_is_opened_again_without_an_error(database: D
             [database.name],
         )
         assert (await control.identify()).database == database.name
+
+
+@pytest.mark.fault("G18")
+async def test_no_time_limit_of_the_role_ends_a_query_that_has_to_wait(database: Database) -> None:
+    """A server that is taken for away because somebody's DDL holds a lock on the catalog."""
+    limits = ("statement_timeout", "lock_timeout", "idle_session_timeout", "transaction_timeout")
+    database.execute("CREATE PUBLICATION p")
+    for name in limits:
+        database.execute(f"ALTER DATABASE {database.name} SET {name} = '50ms'")
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'deltaforge control'"
+        " AND wait_event_type = 'Lock' AND clock_timestamp() > query_start + interval '200ms'"
+    )
+    unlimited = database.dsn(options=" ".join(f"-c {name}=0" for name in limits))
+    with psycopg.connect(unlimited) as other, psycopg.connect(unlimited, autocommit=True) as watch:
+        other.execute("LOCK TABLE pg_publication IN ACCESS EXCLUSIVE MODE")
+        async with controlling(database.dsn()) as control, trio.open_nursery() as nursery:
+            nursery.start_soon(control.check_publication, [])
+            while watch.execute(waiting).fetchone() != (1,):  # noqa: ASYNC110 - the server is asked
+                await trio.sleep(0.02)
+            other.rollback()
 
 
 async def test_the_server_is_checked_before_a_start(database: Database) -> None:
