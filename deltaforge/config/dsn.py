@@ -57,6 +57,13 @@ REFUSED: Final[Mapping[str, str]] = {
     "client_encoding": "deltaforge sets it itself",
     "fallback_application_name": "use application_name",
     "sslkeylogfile": "it writes the connection's keys to a file",
+    "gsslib": "it chooses a library to load",
+    "oauth_issuer": "it asks an address for tokens; use a password or a client certificate",
+    "oauth_client_id": "it asks an address for tokens; use a password or a client certificate",
+    "oauth_client_secret": "it asks an address for tokens; use a password or a client certificate",
+    "oauth_scope": "it asks an address for tokens; use a password or a client certificate",
+    "scram_client_key": "use password",
+    "scram_server_key": "use password",
     "sslcompression": "it is unsafe and no longer supported by PostgreSQL",
     "requiressl": "use sslmode",
     "authtype": "use require_auth",
@@ -260,6 +267,9 @@ def _check_keyword(name: str, value: str) -> None:
             raise DsnError(f"{name} has to be a number from {low} to {high}")
     if name in _WORDS and value not in _WORDS[name]:
         raise DsnError(f"{name} has to be one of {', '.join(sorted(_WORDS[name]))}")
+    if name == "sslkey" and ":" in value:
+        # To libpq it would be `engine:key`, and OpenSSL loads an engine from any path.
+        raise DsnError("sslkey has to be a file, and one without ':' in its name: an engine is code to load")
 
 
 def _check_hosts(keywords: Mapping[str, str]) -> None:

@@ -28,6 +28,15 @@ RUNS_CODE: Final = frozenset(
         "ssl_engine_callback_data",
     }
 )
+KERBEROS: Final = frozenset(
+    {
+        "sasl.kerberos.service.name",
+        "sasl.kerberos.principal",
+        "sasl.kerberos.keytab",
+        "sasl.kerberos.min.time.before.relogin",
+    }
+)
+"""Kerberos is not among the mechanisms, and librdkafka puts these into a shell's command line."""
 OURS: Final[Mapping[str, str]] = {
     "metadata.broker.list": "use the sink's field `brokers`",
     "transactional.id": "it is built from the pipeline's and the sink's names; use `exactly_once` to turn it on",
@@ -60,6 +69,9 @@ _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MS
 _MOST_FINDINGS = 200
 _WHOLE = re.compile(r"[-+]?[0-9]{1,10}\Z")
 _NUMBER = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?\Z")
+_TOKEN_URL = re.compile(
+    r"https://[^\s@\\]+\Z|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?(/[^\s@\\]*)?\Z", re.IGNORECASE
+)
 _BOOLS = {"true": "true", "t": "true", "1": "true", "false": "false", "f": "false", "0": "false"}
 
 
@@ -99,6 +111,8 @@ def read_values(conf: ClientProperties) -> tuple[dict[str, Given], dict[str, Giv
 def _refusal(key: str, name: str, value: PropertyValue) -> tuple[str, str] | None:
     if name in RUNS_CODE:
         return f"'{key}' is refused: it runs a program or loads a library", "remove it"
+    if name in KERBEROS:
+        return f"'{key}' is refused: it is a part of a shell's command line", "Kerberos is not available; remove it"
     if name in OURS and not _says_the_same(name, value):
         return f"'{key}' cannot be set here", OURS[name]
     if key in CONSUMER_ONLY:
@@ -137,6 +151,9 @@ def _parse(known: Property, value: PropertyValue) -> tuple[str | Secret, str]:
         return text, "" if text else "is empty"
     if known.name == "request.required.acks":
         return _acks(text)
+    if known.name == "sasl.oauthbearer.token.endpoint.url":
+        # The client's secret is sent there.
+        return text, "" if _TOKEN_URL.match(text) else "has to begin with https://, or http:// on this machine"
     if known.name == "sasl.mechanisms":
         return text.upper(), _one_of(text.upper(), _MECHANISMS)
     if known.kind == "bool":
