@@ -21,6 +21,7 @@ from tests.fault.storm import StormMissing, storm
 from tests.support.pages import REPOSITORY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 ROWS = load()
@@ -65,10 +66,13 @@ def test_unmarked():
 """
 
 
-def _rig(folder: Path, rows: str, last_start_s: float = 60.0, tests: str = TESTS) -> tuple[str, dict[str, Any]]:
-    """What a run of the rig over these tests prints, and its JSON."""
+def _rig(
+    folder: Path, rows: str, files: Mapping[str, str] | None = None, *, last_start_s: float = 60.0
+) -> tuple[str, dict[str, Any]]:
+    """What a run of the rig over these files of tests prints, and its JSON."""
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = fault(row, ...): rows\n  slow: long\n")
-    (folder / "test_some.py").write_text(tests)
+    for name, tests in (files or {"test_some": TESTS}).items():
+        (folder / f"{name}.py").write_text(tests)
     # Coverage and the like of the run we are in are not for the run we start.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))}
     command = [sys.executable, "-c", RUN, str(folder), rows, str(last_start_s)]
@@ -125,9 +129,26 @@ def test_when_the_time_is_over_the_rest_is_left_out_and_not_called_good(tmp_path
     assert {row["outcome"] for row in report["rows"].values()} == {"left out"}
 
 
+def test_quick_tests_come_first_and_then_those_that_add_most_rows(tmp_path: Path) -> None:
+    """Guards against ten minutes spent on one row."""
+    slow = (
+        "import pytest\npytestmark = [pytest.mark.slow, pytest.mark.fault({})]\ndef test_x(): ...\ndef test_y(): ...\n"
+    )
+    files = {
+        "test_a": slow.format('"P4"'),
+        "test_b": slow.format('"P4", "P5"'),
+        "test_c": slow.format('"P6", "P7", "P8"'),
+        "test_d": slow.format('"P4"').replace("pytest.mark.slow, ", ""),
+    }
+    _, report = _rig(tmp_path, "P4,P5,P6,P7,P8", files)
+    ran = [test["test"] for test in report["tests"]]
+    assert ran == [f"test_{name}.py::test_{each}" for name in "dcba" for each in "xy"]
+
+
 def test_a_mark_of_an_unknown_row_stops_the_run(tmp_path: Path) -> None:
     """Guards against a misspelt mark whose test is silently left out."""
-    _, report = _rig(tmp_path, "P4", tests='import pytest\n\n@pytest.mark.fault("P99")\ndef test_a(): ...\n')
+    tests = 'import pytest\n\n@pytest.mark.fault("P99")\ndef test_a(): ...\n'
+    _, report = _rig(tmp_path, "P4", {"test_some": tests})
     assert report["problems"] == ["pytest ended with USAGE_ERROR"]
 
 
