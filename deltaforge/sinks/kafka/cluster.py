@@ -190,7 +190,12 @@ class Cluster:
             )
         except ck.KafkaException as error:
             raise self.fault(error.args[0], doing) from None
-        return {(partition.topic, partition.partition): found.offset for partition, found in answer.items()}
+        ends = {(partition.topic, partition.partition): found.offset for partition, found in answer.items()}
+        # librdkafka asks nobody about a partition without a leader, and calls that an answer.
+        if leaderless := [place for place, end in ends.items() if end < 0]:
+            topic, number = leaderless[0]
+            raise self.away(doing, f'partition {number} of "{topic}" has no leader')
+        return ends
 
     async def _ask(self, doing: str, request: Callable[[AdminClient], Mapping[Any, Future[Any]]]) -> dict[Any, Any]:
         """Send one admin request and wait for all of its answers, in slices. Raises KafkaException."""

@@ -1,0 +1,113 @@
+"""A stage of the storm for tests of single faults: its sink and topic as the test wants them, judged at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from tests.nemesis.stage import Servers, Stage
+from tests.support.pipelines import kafka_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.ledger.verdict import Verdict
+    from tests.support.pipelines import Document
+
+SINK = "orders-kafka"
+
+
+class LoadedStage(Stage):
+    """Servers behind their proxies, one pipeline, writers that do everything, and a reader."""
+
+    def __init__(self, servers: Servers, name: str, seed: int, directory: Path, **sink: Any) -> None:
+        """Nothing happens before the `with` block. `name` is made unique; `sink` replaces settings of the sink."""
+        super().__init__(servers, f"{name}-{uuid.uuid4().hex[:8]}", seed, directory)
+        self._sink = sink
+
+    @property
+    def transactional_id(self) -> str:
+        """Under which the sink writes."""
+        return f"deltaforge.{self.name}.{SINK}"
+
+    @property
+    def checkpoints(self) -> str:
+        """The topic that holds the position."""
+        return f"_{self.transactional_id}"
+
+    def document(self) -> Document:
+        """The pipeline, with what the test wants of the sink."""
+        document = super().document()
+        client = self._sink.get("client_conf", {})
+        config = kafka_config(document)
+        config.update({**self._sink, "client_conf": {**config["client_conf"], **client}})
+        return document
+
+    # ---- looking
+
+    def crashes(self) -> int:
+        """Crashes of actors so far: what the outside does is not to count as one."""
+        return int(self.product.metric("deltaforge_actor_restarts_total"))
+
+    def aborts(self) -> int:
+        """Epochs of the sink that were given up so far."""
+        return int(self.product.metric("deltaforge_sink_transactions_aborted_total"))
+
+    # ---- the end
+
+    def settle(self, *, split: bool = False) -> Verdict:
+        """Let writers end and the pipeline drain, end the process, and judge everything that can be known of the run.
+
+        Args: split: whether a source transaction may lie in several Kafka transactions.
+        """
+        self.load.stop()
+        expected = self.load.expected()
+        self.witness.settle(expected)
+        assert self.crashes() == 0, self.product.tail()
+        assert self.product.term() == 0, self.product.tail()
+        return self.witness.judge(expected, split=split)
+
+
+class Counting(Protocol):
+    """A reader that counts what it has seen."""
+
+    @property
+    def count(self) -> int:
+        """Records so far."""
+        ...
+
+
+class Gaps:
+    """How long readers waited for the next event, looked at fifty times a second."""
+
+    _PERIOD_S = 0.02
+
+    def __init__(self, reader: Counting) -> None:
+        """Nothing is looked at before the `with` block."""
+        self._reader = reader
+        self.seconds: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    @property
+    def longest_s(self) -> float:
+        """The longest wait."""
+        return max(self.seconds, default=0.0)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        count, since = self._reader.count, time.monotonic()
+        while not self._stop.wait(self._PERIOD_S):
+            if self._reader.count != count:
+                now = time.monotonic()
+                self.seconds.append(now - since)
+                count, since = self._reader.count, now

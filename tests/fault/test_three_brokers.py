@@ -1,0 +1,136 @@
+"""A cluster of three under load: brokers restarted in turn, the coordinator killed, leaders moved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fault.sizes import FULL
+from tests.fault.stages import Gaps, LoadedStage
+from tests.nemesis.stage import Servers
+from tests.proxy.cluster import ProxiedKafka
+from tests.proxy.frames import Api
+from tests.support.replicas import (
+    TRANSACTION_STATE,
+    coordinator,
+    move_leaders,
+    wait_coordinator,
+    wait_in_sync,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from tests.proxy.rules import Rule
+
+pytestmark = pytest.mark.slow
+
+# A killed broker is given up, and may come back, after so long.
+QUICK_FAILOVER = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+HOLD_S = 60.0
+BOUNCES = (("clean",) * 3, ("hard",) * 3) if FULL else (("clean", "hard"),)
+"""How each broker in turn is ended."""
+
+
+@pytest.fixture(scope="module")
+def servers(kafka_jars: None) -> Iterator[Servers]:
+    """PostgreSQL and three brokers, behind proxies."""
+    with Servers(kafka=ProxiedKafka(3, options=QUICK_FAILOVER)) as made:
+        yield made
+
+
+@pytest.fixture
+def make_stage(servers: Servers, tmp_path: Path) -> Iterator[Callable[..., LoadedStage]]:
+    """Gives the stage to enter; afterwards everything runs again."""
+    yield lambda seed, kind=LoadedStage, **sink: kind(servers, "three", seed, tmp_path, **sink)
+    servers.heal()
+    wait_in_sync(servers.kafka.direct)
+
+
+@pytest.mark.fault("K2")
+@pytest.mark.parametrize("hows", BOUNCES, ids="-".join)
+def test_brokers_restarted_one_after_the_other_lose_and_repeat_nothing(
+    make_stage: Callable[..., LoadedStage], hows: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards an upgrade of the cluster: leaders and coordinator move three times, with requests under way each time."""
+    with make_stage(seed=21) as stage:
+        cluster = stage.kafka.cluster
+        stage.recover()
+        with Gaps(stage.reader) as gaps:
+            # WHEN each broker in turn is stopped, or killed, and started again
+            for number, how in enumerate(hows, start=1):
+                (cluster.stop_node if how == "clean" else cluster.kill_node)(number)
+                cluster.start_node(number)
+                wait_in_sync(stage.kafka.direct)
+            # THEN the pipeline goes on by itself
+            stage.recover()
+        aborts = stage.aborts()
+        verdict = stage.settle()
+    with capsys.disabled():
+        print(f"\n{hows}: longest wait for an event {gaps.longest_s:.1f} s, {aborts} epochs given up; {verdict}")
+    assert verdict.clean, str(verdict)
+
+
+def _rule(stage: LoadedStage, moment: str) -> Rule:
+    """Holds what the coordinator is asked, or answers, at that moment."""
+    kafka = stage.kafka
+    return {
+        "begin": lambda: kafka.hold_request(Api.AddPartitionsToTxn),
+        "begun": lambda: kafka.hold_response(Api.AddPartitionsToTxn),
+        "produce": lambda: kafka.hold_request(Api.Produce),
+        "commit not done": lambda: kafka.hold_request(Api.EndTxn),
+        "commit done": lambda: kafka.hold_response(Api.EndTxn),
+    }[moment]()
+
+
+MOMENTS = ("commit not done", "commit done", "produce") + (("begin", "begun") if FULL else ())
+
+
+@pytest.mark.fault("K3")
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_coordinator_may_die_at_any_moment_of_a_transaction(
+    make_stage: Callable[..., LoadedStage], moment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards the outcome of a commit that died with its coordinator: done or not, its successor must be believed."""
+    with make_stage(seed=31) as stage:
+        kafka = stage.kafka
+        stage.recover()
+        # GIVEN a transaction at that moment
+        rule = _rule(stage, moment)
+        rule.wait_hit(seconds=HOLD_S)
+        # WHEN its coordinator is killed
+        node = coordinator(kafka.direct, stage.transactional_id)
+        kafka.cluster.kill_node(node)
+        rule.release()
+        # THEN the pipeline goes on with another one
+        wait_coordinator(kafka.direct, stage.transactional_id, lambda found: found != node)
+        stage.recover()
+        kafka.cluster.start_node(node)
+        wait_in_sync(kafka.direct)
+        aborts = stage.aborts()
+        verdict = stage.settle()
+    with capsys.disabled():
+        seconds = stage.recovered_s[-1]
+        print(f"\n{moment}: next event after {seconds:.1f} s, {aborts} epochs given up; {verdict}")
+    assert verdict.clean, str(verdict)
+
+
+@pytest.mark.fault("K6")
+def test_leaders_that_move_are_followed(
+    make_stage: Callable[..., LoadedStage], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a row sent to the old leader and again to the new one, and a commit to a coordinator that was."""
+    with make_stage(seed=61) as stage:
+        stage.recover()
+        with Gaps(stage.reader) as gaps:
+            # WHEN every partition gets another leader, that of the coordinator's log included
+            for _ in range(4 if FULL else 2):
+                move_leaders(stage.kafka.cluster, [stage.topic, stage.checkpoints, TRANSACTION_STATE])
+                stage.recover()
+        aborts = stage.aborts()
+        verdict = stage.settle()
+    with capsys.disabled():
+        print(f"\nleaders moved: longest wait {gaps.longest_s:.1f} s, {aborts} epochs given up; {verdict}")
+    assert verdict.clean, str(verdict)
