@@ -76,7 +76,7 @@ def alter_topic(bootstrap: str, name: str, config: Mapping[str, str]) -> None:
 
 
 def alter(bootstrap: str, kind: Any, name: str, config: Mapping[str, str]) -> None:
-    """Change settings of a resource, `kind` being a ConfigResource.Type. What all brokers share has the name ''."""
+    """Change settings of a resource, `kind` being a ConfigResource.Type; a broker's name is its number."""
     entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
     resource = ConfigResource(kind, name, incremental_configs=entries)
     admin = AdminClient({"bootstrap.servers": bootstrap})

@@ -46,12 +46,14 @@ _RESUME = frozenset({"_TIMED_OUT", "_IN_PROGRESS", "_RETRY"})
 
 _FENCED = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"})
 
+_TIMES = "set message.timestamp.type=LogAppendTime on the topic, or widen its timestamp limits"
 _POISON = {
-    "MSG_SIZE_TOO_LARGE": "raise max.message.bytes of the topic and message.max.bytes of the sink",
-    "_MSG_SIZE_TOO_LARGE": "raise message.max.bytes in client_conf (and max.message.bytes of the topic)",
+    # Both the broker's and the client's own limit.
+    "MSG_SIZE_TOO_LARGE": "raise max.message.bytes of the topic, and message.max.bytes in client_conf",
     "RECORD_LIST_TOO_LARGE": "raise max.message.bytes and segment.bytes of the topic",
-    "INVALID_TIMESTAMP": "set message.timestamp.type=LogAppendTime on the topic, or widen its timestamp limits",
-    "INVALID_RECORD": "the broker refuses the record; a compacted topic needs a key, so give the table a primary key",
+    "INVALID_TIMESTAMP": _TIMES,
+    "INVALID_RECORD": "the broker's log says why: a compacted topic needs a key, so give the table a primary key; "
+    f"limits of time are told by this name too, where several records break them: {_TIMES}",
 }
 
 _CREDENTIALS = "correct the credentials or certificates in client_conf; deltaforge goes on by itself"

@@ -62,6 +62,18 @@ def _produce_with_headers(produce: Callable[..., None], rest: Sequence[Sequence[
             produce(topic, value, key, partition, headers=headers)
 
 
+def _suspicion(error: KafkaError, message: Message) -> int:
+    """How likely it is that this record is at fault: one that is refused fails its innocent neighbours in the request.
+
+    librdkafka gives all of them the same error, and tells nobody which one the broker named.
+    """
+    if reaction(error) is not Reaction.POISON:
+        return -1
+    if error.name() in ("INVALID_RECORD", "INVALID_TIMESTAMP"):
+        return int(message.key() is None)
+    return len(message.value() or b"")
+
+
 class Doubt(Exception):
     """Nobody knows what became of the open transaction: throw the producer away and rewind."""
 
@@ -92,7 +104,7 @@ class KafkaProducer:
         """The first failed delivery or fatal error; from then on only throwing away is left."""
         self.last_error: DeltaforgeError | None = None
         """The newest error the client reported of itself, such as a refused login: what a wait is about."""
-        self._largest = -1
+        self._suspicion = -1
         self._produced = 0
         self._handed: collections.deque[tuple[int, int]] = collections.deque()
         self._closing = False
@@ -107,12 +119,10 @@ class KafkaProducer:
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._closing:
             return
-        topic, value = message.topic() or "", message.value()
-        size = len(value or b"")
-        # One oversize record fails its innocent neighbours in the same request: the largest one is the culprit.
-        if self.failure is None or (reaction(error) is Reaction.POISON and size > self._largest):
-            self.failure = self._refused(error, topic, value)
-            self._largest = size
+        suspicion = _suspicion(error, message)
+        if self.failure is None or suspicion > self._suspicion:
+            self.failure = self._refused(error, message.topic() or "", message.value())
+            self._suspicion = suspicion
 
     def _refused(self, error: KafkaError, topic: str, value: bytes | None) -> DeltaforgeError:
         found = classify(error, doing=f'write to topic "{topic}"', topic=topic, brokers=self._brokers)
