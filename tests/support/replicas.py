@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from confluent_kafka import ElectionType, TopicPartition
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # no __all__
+from confluent_kafka.admin import AdminClient
 
 from tests.support.kafka_topics import ADMIN_S
 
