@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.fault.sizes import FULL, SEED
+from tests.fault.sizes import FULL, SEED, half
 from tests.ledger.judge import judge
 from tests.ledger.workload import Workload, make_tables
 from tests.support.kafka_topics import create_topic
@@ -190,12 +190,14 @@ def _all_hit(seen: Observed, wanted: dict[str, str]) -> bool:
 @pytest.mark.fault("P26")
 @pytest.mark.parametrize(
     ("point", "actor"),
-    [
-        ("reader.loop", "reader"),
-        ("assembler.loop", "assembler"),
-        ("batcher.loop", "batcher"),
-        ("checkpointer.loop", "checkpointer"),
-    ],
+    half(
+        [
+            ("reader.loop", "reader"),
+            ("assembler.loop", "assembler"),
+            ("batcher.loop", "batcher"),
+            ("checkpointer.loop", "checkpointer"),
+        ]
+    ),
 )
 def test_an_actor_that_crashes_too_often_ends_the_process_with_one_clear_line(
     point: str, actor: str, start: Callable[[str], Deltaforge], database: Database, name: str
