@@ -9,10 +9,9 @@ Rule 3: a topic is made legal as a whole, like any other; a key is plain text as
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from deltaforge.envelopes.topics import constant_fields, sanitized, varies_by_row
+from deltaforge.envelopes.topics import FIELD, constant_fields, sanitized, varies_by_row
 from deltaforge.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from deltaforge.envelopes.fields import Field
     from deltaforge.envelopes.plan import Plan, PlanColumn
 
-_FIELD = re.compile(r"\$\{([^}]*)\}")
 _NULL = "null"
 
 
@@ -68,7 +66,7 @@ class RowNames:
     def _pieces(self, what: str, template: str, spec: EncoderSpec) -> list[str | _Varying]:
         known = constant_fields(spec, self._plan.relation.schema, self._plan.relation.table)
         pieces: list[str | _Varying] = []
-        for at, part in enumerate(_FIELD.split(template)):
+        for at, part in enumerate(FIELD.split(template)):
             # Every second one is the inside of a field.
             pieces.append(part if at % 2 == 0 else known[part] if part in known else self._field(what, part))
         return pieces

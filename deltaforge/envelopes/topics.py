@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 LONGEST = 249
 """Characters of a topic name that Kafka takes."""
 
-_FIELD = re.compile(r"\$\{([^}]*)\}")
+FIELD = re.compile(r"\$\{([^}]*)\}")
+"""A field of a template; its name is the group."""
 _CONSTANT = frozenset({"source.schema", "source.table", "source.db", "tenant_id"})
 _ILLEGAL = re.compile(r"[^A-Za-z0-9._\-]")
 
@@ -30,12 +31,12 @@ def sanitized(name: str) -> str:
 
 def names_table(template: str) -> bool:
     """Does each table get a topic of its own?"""
-    return {"source.schema", "source.table"} <= set(_FIELD.findall(template))
+    return {"source.schema", "source.table"} <= set(FIELD.findall(template))
 
 
 def varies_by_row(template: str) -> bool:
     """Does the topic depend on more than the table?"""
-    return bool(set(_FIELD.findall(template)) - _CONSTANT)
+    return bool(set(FIELD.findall(template)) - _CONSTANT)
 
 
 def constant_fields(spec: EncoderSpec, schema: str, table: str) -> dict[str, str]:
@@ -64,4 +65,4 @@ def topic_name(spec: EncoderSpec, schema: str, table: str) -> str:
             raise UsageError(f"topic template field {found[1]!r} is not known to the encoder")
         return known[found[1]]
 
-    return sanitized(_FIELD.sub(fill, spec.topic))
+    return sanitized(FIELD.sub(fill, spec.topic))

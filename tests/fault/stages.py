@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from tests.ledger.verdict import Verdict
     from tests.support.pipelines import Document
 
-SINK = "orders-kafka"
-
 
 class LoadedStage(Stage):
     """Servers behind their proxies, one pipeline, writers that do everything, and a reader."""
@@ -26,16 +24,6 @@ class LoadedStage(Stage):
         """Nothing happens before the `with` block. `name` is made unique; `sink` replaces settings of the sink."""
         super().__init__(servers, f"{name}-{uuid.uuid4().hex[:8]}", seed, directory)
         self._sink = sink
-
-    @property
-    def transactional_id(self) -> str:
-        """Under which the sink writes."""
-        return f"deltaforge.{self.name}.{SINK}"
-
-    @property
-    def checkpoints(self) -> str:
-        """The topic that holds the position."""
-        return f"_{self.transactional_id}"
 
     def document(self) -> Document:
         """The pipeline, with what the test wants of the sink."""

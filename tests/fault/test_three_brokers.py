@@ -58,7 +58,7 @@ def test_brokers_restarted_one_after_the_other_lose_and_repeat_nothing(
     with make_stage(seed=21) as stage:
         cluster = stage.kafka.cluster
         stage.recover()
-        with Gaps(stage.reader) as gaps:
+        with Gaps(stage.witness) as gaps:
             # WHEN each broker in turn is stopped, or killed, and started again
             for number, how in enumerate(hows, start=1):
                 (cluster.stop_node if how == "clean" else cluster.kill_node)(number)
@@ -101,11 +101,11 @@ def test_the_coordinator_may_die_at_any_moment_of_a_transaction(
         rule = _rule(stage, moment)
         rule.wait_hit(seconds=HOLD_S)
         # WHEN its coordinator is killed
-        node = coordinator(kafka.direct, stage.transactional_id)
+        node = coordinator(kafka.direct, stage.subject.transactional_id)
         kafka.cluster.kill_node(node)
         rule.release()
         # THEN the pipeline goes on with another one
-        wait_coordinator(kafka.direct, stage.transactional_id, lambda found: found != node)
+        wait_coordinator(kafka.direct, stage.subject.transactional_id, lambda found: found != node)
         stage.recover()
         kafka.cluster.start_node(node)
         wait_in_sync(kafka.direct)
@@ -124,10 +124,10 @@ def test_leaders_that_move_are_followed(
     """Guards against a row sent to the old leader and again to the new one, and a commit to a coordinator that was."""
     with make_stage(seed=61) as stage:
         stage.recover()
-        with Gaps(stage.reader) as gaps:
+        with Gaps(stage.witness) as gaps:
             # WHEN every partition gets another leader, that of the coordinator's log included
             for _ in range(4 if FULL else 2):
-                move_leaders(stage.kafka.cluster, [stage.topic, stage.checkpoints, TRANSACTION_STATE])
+                move_leaders(stage.kafka.cluster, [stage.topic, stage.subject.checkpoints, TRANSACTION_STATE])
                 stage.recover()
         aborts = stage.aborts()
         verdict = stage.settle()

@@ -11,7 +11,6 @@ from confluent_kafka import Producer
 from tests.nemesis.stage import Stage, Trouble
 from tests.proxy.faults import TO_SERVER
 from tests.proxy.frames import Api
-from tests.support.pipelines import kafka_config
 from tests.support.topics import Watch
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ class Prey(Stage):
         """The pipeline, with small parts where the hunt wants them."""
         document = super().document()
         document["spec"]["batch"].update(self.batch)
-        kafka_config(document)["position_headers"] = True
         return document
 
 
@@ -123,19 +121,19 @@ def foreign_transaction(stage: Prey, rng: random.Random) -> str:
     producer = Producer({"bootstrap.servers": stage.kafka.direct, "transactional.id": f"foreign-{stage.name}"})
     producer.init_transactions(30)
     producer.begin_transaction()
-    producer.produce(f"_deltaforge.{stage.name}.orders-kafka", b"{}", b"foreign")
+    producer.produce(stage.subject.checkpoints, b"{}", b"foreign")
     producer.flush(30)
     # What is committed from now on is not confirmed to PostgreSQL: the guard would notice an older record.
     hole = stage.servers.proxy.black_hole((TO_SERVER,), keep=False)
-    stage.reader.wait_for(stage.reader.count + 300)
+    stage.witness.wait_for(stage.witness.count + 300)
     stage.kill()
     stage.servers.proxy.lift(hole)
     stage.servers.proxy.cut()
     stage.product.start()
     # One that does not wait for it runs before.
     deadline = time.monotonic() + _PATIENCE_S
-    seen = stage.reader.count
-    while stage.reader.count < seen + 100 and time.monotonic() < deadline:
+    seen = stage.witness.count
+    while stage.witness.count < seen + 100 and time.monotonic() < deadline:
         time.sleep(0.1)
     producer.abort_transaction(30)
     stage.recover()
@@ -163,9 +161,8 @@ def advanced_slot(stage: Prey, rng: random.Random) -> str:
     expected = stage.load.expected()
     stage.witness.settle(expected)
     stage.product.term()
-    slot = stage.name.replace("-", "_")
     stage.database.execute("update orders set note = 'passed over' where id = 1")
-    stage.database.execute(f"select pg_replication_slot_advance('{slot}', pg_current_wal_lsn())")
+    stage.database.execute(f"select pg_replication_slot_advance('{stage.subject.slot}', pg_current_wal_lsn())")
     stage.product.start()
     deadline = time.monotonic() + 30
     while stage.product.running and time.monotonic() < deadline:

@@ -18,11 +18,11 @@ from tests.support.databases import create_database, drop_database
 from tests.support.kafka_topics import create_topic
 from tests.support.pipelines import write
 from tests.support.process import Deltaforge
-from tests.support.topics import LiveReader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.ledger.pipeline import Subject
     from tests.support.databases import Database
     from tests.support.pipelines import Document
 
@@ -106,21 +106,16 @@ class Stage:
             # The slot has to stand before the first row.
             self.product.start()
             self.product.wait_ready()
-            subject, dsn = subject_of(self.document()), self.database.dsn()
+            subject, dsn = self.subject, self.database.dsn()
             self.witness = stack.enter_context(Witness(subject, self.kafka.cluster, dsn, bootstrap=self.kafka.direct))
-            self.reader = stack.enter_context(LiveReader(self.kafka.direct, self.topic))
             self.load = Workload(self.database.dsn(), seed=self._seed, rows_per_s=self.rows_per_s, plan=FULL)
             self.load.start()
-            stack.callback(self._stop_load)
+            stack.callback(self.load.stop)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-
-    def _stop_load(self) -> None:
-        if self.load is not None:
-            self.load.stop()
 
     def instance(self) -> Deltaforge:
         """Another process for the same pipeline, not started; it reaches the servers through the proxies only."""
@@ -131,6 +126,11 @@ class Stage:
     def document(self) -> Document:
         """The pipeline."""
         return ledger(self.name, self.topic)
+
+    @property
+    def subject(self) -> Subject:
+        """The names it has in both servers."""
+        return subject_of(self.document())
 
     def make_topic(self, name: str) -> str:
         """Make the data topic and return its name."""
@@ -164,8 +164,8 @@ class Stage:
 
     def recover(self) -> None:
         """Wait for a new event. Raises Trouble when none comes, or the process ends."""
-        began, seen = time.monotonic(), self.reader.count
-        while self.reader.count == seen:
+        began, seen = time.monotonic(), self.witness.count
+        while self.witness.count == seen:
             if not self.product.running:
                 raise Trouble(f"the process ended by itself with {self.product.wait()}:\n{self.product.tail()}")
             if time.monotonic() - began > RECOVER_S:

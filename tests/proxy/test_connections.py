@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,22 +10,6 @@ from deltaforge.embedded.ports import HOST
 from tests.proxy.faults import TO_SERVER
 from tests.proxy.peers import Ends, is_silent, receive, talk
 from tests.proxy.proxy import Proxy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-
-@pytest.fixture
-def ends() -> Iterator[Ends]:
-    """A server, and clients."""
-    with Ends() as made:
-        yield made
-
-
-@pytest.fixture
-def proxy(ends: Ends, make_proxy: Callable[[int], Proxy]) -> Proxy:
-    """A proxy before the server."""
-    return make_proxy(ends.port)
 
 
 def test_cut_ends_both_sides_in_good_order_and_new_connections_are_served(ends: Ends, proxy: Proxy) -> None:

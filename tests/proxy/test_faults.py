@@ -11,26 +11,11 @@ from tests.proxy.faults import BOTH, TO_CLIENT, TO_SERVER, Flip
 from tests.proxy.peers import Ends, is_silent, receive, talk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from tests.proxy.faults import Direction
     from tests.proxy.proxy import Proxy
 
 LOTS = bytes(range(256)) * 4096
 """1 MiB."""
-
-
-@pytest.fixture
-def ends() -> Iterator[Ends]:
-    """A server, and clients."""
-    with Ends() as made:
-        yield made
-
-
-@pytest.fixture
-def proxy(ends: Ends, make_proxy: Callable[[int], Proxy]) -> Proxy:
-    """A proxy before the server."""
-    return make_proxy(ends.port)
 
 
 def test_without_a_fault_bytes_and_ends_pass_both_ways(ends: Ends, proxy: Proxy) -> None:
