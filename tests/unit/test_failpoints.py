@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
-from actors import ActorContext
+import pytest
+import trio
+
+from actors import ActorContext, ChildCrashed, ChildSpec, Supervisor, SupervisorSpec
+from actors.testing import EventRecorder
 from deltaforge import failpoints
 from deltaforge.failpoints import FailpointHit, failpoint, failpoint_async
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 def _arm(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -59,3 +66,30 @@ def test_an_unknown_action_is_refused() -> None:
     """Guards against a misspelt fault that is simply left out."""
     with pytest.raises(ValueError, match="explode"):
         failpoints._parse("a=explode")
+
+
+async def test_a_cancelled_actor_takes_no_further_step(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Guards against two failures that melt into one, so that the first was never tested."""
+    # Who comes first, the supervisor or the next step, is a matter of chance.
+    _arm(monkeypatch, ",".join(f"a=cancel@{number}" for number in range(1, 21)))
+    further: list[int] = []
+    done = trio.Event()
+
+    async def run(ctx: ActorContext) -> None:
+        ctx.started()
+        await failpoint_async("a")
+        further.append(ctx.attempt)
+        if ctx.attempt == 20:
+            done.set()
+        await ctx.stopping.wait()
+
+    recorder = EventRecorder()
+    supervisor = Supervisor("s", SupervisorSpec(intensity=None), [ChildSpec("x", run)], on_event=recorder)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        await done.wait()
+        supervisor.stop()
+    assert further == [20]
+    assert all("failpoint a" in str(crash.error) for crash in recorder.of(ChildCrashed))
