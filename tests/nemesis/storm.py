@@ -28,6 +28,8 @@ from tests.nemesis.stage import Servers, Stage, Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.ledger.verdict import Verdict
+
 FAULTS: tuple[Fault, ...] = (*process.FAULTS, *network.FAULTS, *servers.BROKER, *servers.POSTGRES)
 ROUND_S = 120.0
 """Of faults; the end of a round comes on top."""
@@ -55,6 +57,13 @@ class Outcome:
     recovered_s: list[float] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     """Of each round that was not clean: what, and how to run it again."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Measured beside it; JSON values."""
+
+    def struck(self, step: Step) -> None:
+        """Count the faults of a step."""
+        self.faults.update(fault.row for fault in step.faults)
+        self.kinds.update(fault.kind for fault in step.faults)
 
     @property
     def clean(self) -> bool:
@@ -73,6 +82,7 @@ class Outcome:
             "totals": dict.fromkeys(("lost", "doubled", "reordered", "torn"), 0) | dict(self.totals),
             "invariants": {name: [self.looked[name], self.broken[name]] for name in INVARIANTS if self.looked[name]},
             "recovered_s": self._recovered(),
+            **({"figures": self.figures} if self.figures else {}),
             "troubles": self.troubles,
         }
 
@@ -157,21 +167,21 @@ def _round(
                 if time.monotonic() > until:
                     break
                 say(f"  {step}")
-                _strike(stage, step)
-                outcome.faults.update(fault.row for fault in step.faults)
-                outcome.kinds.update(fault.kind for fault in step.faults)
+                strike(stage, step)
+                outcome.struck(step)
             stage.mend()
             stage.recover()
             outcome.kills += stage.kills
             outcome.recovered_s += stage.recovered_s
-            return _verdict(stage, outcome)
+            verdict = verdict_of(stage, outcome)
+            return "" if verdict.clean else str(verdict)
     except Trouble as trouble:
         there.heal()
         outcome.totals["trouble"] += 1
         return str(trouble)
 
 
-def _strike(stage: Stage, step: Step) -> None:
+def strike(stage: Stage, step: Step) -> None:
     """Do what the step says, mend it, and wait for what comes after."""
     time.sleep(step.calm_s)
     dice = [random.Random(f"{step.seed}/{number}") for number in range(len(step.faults))]
@@ -189,11 +199,16 @@ def _strike(stage: Stage, step: Step) -> None:
         stage.recover()
 
 
-def _verdict(stage: Stage, outcome: Outcome) -> str:
-    """Let the writers end and the pipeline drain, and judge what every reader can see."""
+def verdict_of(stage: Stage, outcome: Outcome, when_idle: Callable[[], None] = lambda: None) -> Verdict:
+    """Let the writers end and the pipeline drain, and judge what every reader can see.
+
+    Args:
+      when_idle: called when everything has been delivered, and the process still runs.
+    """
     stage.load.stop()
     expected = stage.load.expected()
     stage.witness.settle(expected)
+    when_idle()
     code = stage.product.term()
     if code != 0:
         raise Trouble(f"exit code {code} at the end:\n{stage.product.tail()}")
@@ -202,4 +217,4 @@ def _verdict(stage: Stage, outcome: Outcome) -> str:
     outcome.totals.update(verdict.totals)
     outcome.broken.update(verdict.broken)
     outcome.looked.update(verdict.looked)
-    return "" if verdict.clean else str(verdict)
+    return verdict
