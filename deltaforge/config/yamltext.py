@@ -18,6 +18,8 @@ from deltaforge.config.problems import Mark, Problem, showable
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_NODES = 100_000
+"""Keys, values, groups and lists together. Reading takes time by their number, more than by the file's size."""
 MAX_PROBLEMS = 200
 
 _TRUE = frozenset({"true", "True", "TRUE"})
@@ -133,7 +135,7 @@ class _Builder:
         self.root: Node | None = None
         self.problems: list[Problem] = []
         self.hopeless = False
-        self._documents = 0
+        self._documents = self._nodes = 0
         self._stack: list[_Open] = []
 
     def take(self, event: yaml.Event) -> None:
@@ -147,6 +149,7 @@ class _Builder:
             self._start_node(event, mark)
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             self._add(self._stack.pop().close(self.problems))
+            self._give_up(mark)
 
     def _start_document(self, mark: Mark) -> None:
         self._documents += 1
@@ -154,6 +157,10 @@ class _Builder:
             self._stop(mark, "more than one document in the file", "put every pipeline into a file of its own")
 
     def _start_node(self, event: yaml.NodeEvent, mark: Mark) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            self._stop(mark, f"more than {MAX_NODES} keys and values in the file", "")
+            return
         if event.anchor is not None:
             self._refuse(
                 mark, "anchors (&name) are not allowed", "write the value out; quote text that starts with '&'"
@@ -177,7 +184,10 @@ class _Builder:
 
     def _refuse(self, mark: Mark, message: str, hint: str) -> None:
         self.problems.append(Problem(*mark, "", message, hint))
-        if len(self.problems) >= MAX_PROBLEMS:
+        self._give_up(mark)
+
+    def _give_up(self, mark: Mark) -> None:
+        if len(self.problems) >= MAX_PROBLEMS and not self.hopeless:
             self._stop(mark, "too many problems; the rest of the file was not read", "")
 
     def _stop(self, mark: Mark, message: str, hint: str) -> None:
