@@ -28,6 +28,8 @@ SinkCheck: TypeAlias = Callable[[KafkaSinkConfig, Mapping[str, str]], Iterable[F
 """Judges one Kafka sink beyond its schema; paths in its findings start at the sink's `config`. Given by the caller,
 because what librdkafka accepts is known to the Kafka sink only. The second argument is the environment."""
 
+NAME_BYTES: Final = 63
+"""The longest name of anything in PostgreSQL."""
 _PIPELINE: Final = msgspec.inspect.type_info(Pipeline)
 _SINK: Final = re.compile(r"spec\.sinks\[[0-9]+\]\Z")
 _OF_DEBEZIUM_KEYS: Final = ("message.key.columns", "key.converter.schemas.enable")
@@ -150,11 +152,7 @@ def _findings(sections: Mapping[str, dict[str, Any]], marks: Mapping[str, Mark])
     policy = sections.get("spec.commit_policy", {})
     if all(name in policy for name in ("mode", "quorum") if f"spec.commit_policy.{name}" in marks):
         yield from _policy_findings(policy, sinks, sum(bool(_SINK.match(where)) for where in marks))
-    seen: set[str] = set()
-    for index, table in enumerate(sections.get("spec.source.config", {}).get("tables", [])):
-        if table in seen:
-            yield Finding(f"spec.source.config.tables[{index}]", "the table is listed twice")
-        seen.add(table)
+    yield from _source_findings(sections.get("spec.source.config", {}))
     tenant = sections.get("metadata", {}).get("tenant")
     for where, config in sinks.items():
         envelope, options = (sections.get(f"{where}.envelope{below}", {}) for below in ("", ".options"))
@@ -164,6 +162,21 @@ def _findings(sections: Mapping[str, dict[str, Any]], marks: Mapping[str, Mark])
             place = f"{where}.envelope.options.heartbeat.interval.ms"
             yield Finding(place, "only a Kafka sink sends heartbeats", "remove it here")
         yield from _template_findings(where, config, options, tenant)
+
+
+def _source_findings(source: Mapping[str, Any]) -> Iterable[Finding]:
+    # PostgreSQL cuts longer names off when something is made under them: nothing has them.
+    too_long = f"has a name of more than {NAME_BYTES} bytes in UTF-8: PostgreSQL has none so long"
+    if len(source.get("publication", "").encode()) > NAME_BYTES:
+        yield Finding("spec.source.config.publication", too_long, "write the name as PostgreSQL has it")
+    seen: set[str] = set()
+    for index, table in enumerate(source.get("tables", [])):
+        where = f"spec.source.config.tables[{index}]"
+        if table in seen:
+            yield Finding(where, "the table is listed twice")
+        if any(len(part.encode()) > NAME_BYTES for part in table.replace("%", "").split(".")):
+            yield Finding(where, too_long, "write the name as PostgreSQL has it")
+        seen.add(table)
 
 
 def _template_findings(

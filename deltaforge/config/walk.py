@@ -379,4 +379,6 @@ def _text_misfit(kind: inspect.StrType, value: str, extra: dict[str, Any]) -> tu
         return f"has more than {kind.max_length} characters", ""
     if any(ord(character) < 32 for character in value):
         return "has a line break or another control character in it", ""
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return "has half a surrogate pair in it, which is no character", ""
     return None

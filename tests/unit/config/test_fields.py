@@ -257,6 +257,8 @@ def test_a_duplicate_field_is_refused_on_the_second_line(problems: Problems, pat
         (("spec", "source", "config", "tables"), ["pub%lic.orders"], "schema.table"),
         (("spec", "source", "config", "tables"), ["a.b", "a.b"], "listed twice"),
         (("spec", "source", "config", "tables"), ["a.b", None], "has no value"),
+        (("spec", "source", "config", "tables"), ["a." + "ä" * 32], "more than 63 bytes"),
+        (("spec", "source", "config", "publication"), "ä" * 32, "more than 63 bytes"),
         (("spec", "source", "config", "start_position"), "now", "earliest, latest or an LSN"),
         (("spec", "source", "config", "snapshot", "mode"), "initial", "snapshots are not available yet"),
         (("spec", "source", "config", "snapshot", "mode"), "always", "snapshots are not available yet"),

@@ -31,6 +31,14 @@ def test_the_minimal_file_loads_with_every_default(load: Load, minimal: str) -> 
     assert pipeline.spec.commit_policy.mode == "required"
 
 
+def test_half_a_surrogate_pair_is_refused(problems: Problems, minimal: str) -> None:
+    """Guards against a text that passes for one until it has to be sent somewhere."""
+    for broken in (minimal.replace("publication: pub", r'publication: "\ud800"'), minimal.replace(": pub", ": ${PUB}")):
+        assert problems(broken, PUB="a\udcff") == [
+            "13: spec.source.config.publication: has half a surrogate pair in it, which is no character"
+        ]
+
+
 def test_all_problems_of_a_file_come_at_once_sorted_by_line(problems: Problems, minimal: str) -> None:
     """Guards against an operator who fixes one line per restart."""
     broken = (
