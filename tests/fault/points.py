@@ -47,8 +47,10 @@ FLOW: Final = (
     "kafka.after_produce",
 )
 """Places that one source transaction passes several times."""
+ABORT: Final = ("kafka.before_abort", "kafka.after_abort")
 ELSEWHERE: Final = {
     "test_first_start": r"startup\..*",
+    "test_aborts": "|".join(ABORT),
     "test_actors": r"(monitor|admin)\.loop",
     "outside of the protocol": r"cli\..*",
     "the small sinks, which have no protocol": r"sink\.(loop|written)",

@@ -173,7 +173,9 @@ class Session:
     async def abort(self) -> None:
         """Abort the open Kafka transaction, so that readers need not wait for its timeout. Raises Doubt."""
         if self._begun and self._data is self._ledger:
+            await failpoint_async("kafka.before_abort")
             await self._ledger.abort()
+            await failpoint_async("kafka.after_abort")
         self._begun = False
 
     async def close(self) -> None:
