@@ -3,7 +3,8 @@
 Every sink has a byte budget of its own. The reader waits for room in the budgets of the sinks that the commit policy
 needs; a sink it can do without is detached instead, once it is behind by its whole budget or asks for a second rewind
 within a minute. A detached sink gets nothing more in this epoch. The next epoch attaches it again, if the slot still
-holds what it lacks; otherwise its own guard parks it.
+holds what it lacks; otherwise its own guard parks it. What was taken out of its inbox meanwhile is forgotten but for
+where its stream began: a sink that was never told could not know what it lacks.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from actors import WeightBudget
+from deltaforge.model import Lease, Lsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from actors import Cell, Mailbox
-    from deltaforge.model import Batch, Lease
+    from deltaforge.model import Batch
 
 BUDGET_BYTES = 32 * 1024 * 1024
 """WAL bytes upstream plus encoded bytes in hand and in librdkafka, for each sink."""
@@ -30,7 +32,7 @@ class Attachment:
 
     Args:
       dispensable: whether the commit policy could do without this sink just now.
-      report: says `detached` and why.
+      report: says `detached` and why, and `starting` when it is attached again.
     """
 
     def __init__(
@@ -42,10 +44,14 @@ class Attachment:
         self.inbox, self._dispensable, self._report = inbox, dispensable, report
         self.budget = WeightBudget(BUDGET_BYTES, name="room in the byte budget")
         self.attached = True
+        self.passed_over = Lsn(0)
+        """Where the slot stood in the first Lease that was taken from the sink unread; 0 = none was."""
 
     def attach(self) -> None:
         """A new epoch begins."""
-        self.attached = True
+        if not self.attached:
+            self.attached = True
+            self._report("starting", "")
 
     def detach_if_dispensable(self, why: str) -> bool:
         """Detach the sink unless it is needed; says whether it is detached now."""
@@ -55,7 +61,9 @@ class Attachment:
             # What it has not taken yet would only keep memory; the next epoch brings it again, if at all.
             try:
                 while True:
-                    self.inbox.receive_nowait()
+                    item = self.inbox.receive_nowait()
+                    if isinstance(item, Lease):
+                        self.passed_over = self.passed_over or item.confirmed_flush
             except (trio.WouldBlock, trio.EndOfChannel):
                 pass
         return not self.attached

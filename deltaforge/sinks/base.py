@@ -98,6 +98,7 @@ class SinkWiring:
       failpoints: start of the names of this sink's failpoints, e.g. `sink`.
       now_ns: the clock for processing times, nanoseconds since 1970.
       spared: whether the commit policy could do without this sink just now.
+      passed_over: where the slot stood in the first Lease that this sink was not given; 0 = none.
     """
 
     inbox: Mailbox[Lease | Batch]
@@ -112,6 +113,7 @@ class SinkWiring:
     failpoints: str = "sink"
     now_ns: Callable[[], int] = field(default=time.time_ns)
     spared: Callable[[], bool] = field(default=lambda: False)
+    passed_over: Callable[[], Lsn] = field(default=lambda: Lsn(0))
 
 
 class SmallSink(ABC):
@@ -127,7 +129,7 @@ class SmallSink(ABC):
         self._w = wiring
         self._durable = Progress()
         self._held = Lsn(0)
-        """What the slot may stand at without a gap: durable here, or finished when the first Lease came."""
+        """What the slot may stand at without a gap: durable here, or finished when the process's first stream began."""
         self._lease: Lease | None = None
         self._door: Door | None = None
         self._epoch_events = self._events = self._commits = 0
@@ -193,7 +195,7 @@ class SmallSink(ABC):
 
     def _begin(self, lease: Lease) -> None:
         self._lease = self._door = None
-        self._held = self._held or lease.confirmed_flush
+        self._held = self._held or self._w.passed_over() or lease.confirmed_flush
         if lease.epoch <= self._w.rewind.value:
             return
         self._w.encoder.reset()

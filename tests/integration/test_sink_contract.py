@@ -291,6 +291,20 @@ async def test_a_sink_that_has_written_nothing_yet_notices_a_gap(rig: Rig) -> No
     assert rig.delivered() == []
 
 
+@pytest.mark.parametrize("rig", sorted(RIGS), indirect=True)
+async def test_a_sink_that_was_never_told_where_the_first_stream_began_notices_a_gap(rig: Rig) -> None:
+    """Guards a spared file that could not be opened: left behind before its first turn, it would begin with a hole."""
+    rig.handles.spared = True
+    rig.handles.passed_over = 5
+    async with running(rig) as handles:
+        await handles.begin(2, confirmed=12)
+        await handles.feed(part(2, 20, 0, 1, 22))
+        await handles.until_idle()
+        assert handles.reports[-1][0] == "detached"
+        assert "between 0/5 and 0/C would be lost" in handles.reports[-1][1]
+    assert rig.delivered() == []
+
+
 async def test_a_restarted_sink_asks_for_a_rewind_and_drops_the_current_epoch(rig: Rig) -> None:
     """Guards the item in hand of a sink that died: only a new stream brings it again."""
     handles = rig.handles

@@ -104,6 +104,8 @@ class Handles:
     confirmed: int = 1
     spared: bool = False
     """Whether the commit policy could do without the sink."""
+    passed_over: int = 0
+    """Where the slot stood in a first Lease that the sink was not given."""
 
     def wiring(self) -> SinkWiring:
         return SinkWiring(
@@ -117,6 +119,7 @@ class Handles:
             metrics=SinkMetrics("rig", "sink", ""),
             report=lambda state, detail: self.reports.append((state, detail)),
             spared=lambda: self.spared,
+            passed_over=lambda: Lsn(self.passed_over),
         )
 
     async def begin(self, epoch: int, confirmed: int = 1) -> None:

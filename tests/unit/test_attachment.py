@@ -9,9 +9,13 @@ import trio.testing
 
 from actors import Cell, Mailbox
 from deltaforge.attachment import BUDGET_BYTES, REWIND_EVERY_S, Attachment, Budgets, Rewinds
-from deltaforge.model import Batch, Lease
+from deltaforge.model import Batch, Lease, Lsn
 
 BATCH = Batch(1, 0, 1, [], 0, 0)
+
+
+def lease(epoch: int, confirmed: int) -> Lease:
+    return Lease(epoch, 99, "sys", 1, (), "db", "slot", Lsn(confirmed))
 
 
 @dataclass
@@ -64,8 +68,25 @@ async def test_a_new_epoch_attaches_it_again_and_forgets_what_it_held() -> None:
     assert not spared.attachment.attached
     budgets.reset(2)
     assert spared.attachment.attached
+    assert spared.said[-1] == ("starting", "")
     assert budgets.used == 0
     assert budgets.limit == BUDGET_BYTES
+
+
+async def test_where_the_stream_began_is_kept_of_what_a_detached_sink_never_took() -> None:
+    """Guards a sink that was detached before its first turn: it would take its next stream for its first one."""
+    spared = Place(spared=True)
+    assert spared.attachment.passed_over == 0
+    await spared.inbox.send(lease(1, 5))
+    await spared.inbox.send(BATCH)
+    await spared.inbox.send(lease(2, 12))
+    assert spared.attachment.detach_if_dispensable("in this test")
+    assert spared.inbox.statistics().buffered == 0
+    assert spared.attachment.passed_over == 5
+    spared.attachment.attach()
+    await spared.inbox.send(lease(3, 30))
+    assert spared.attachment.detach_if_dispensable("in this test")
+    assert spared.attachment.passed_over == 5
 
 
 async def test_a_spared_sink_may_ask_for_one_rewind_a_minute(autojump_clock: trio.testing.MockClock) -> None:
