@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import resource
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if token := os.environ.get(TOKEN_VARIABLE):
         register(token)
     logs.configure(options.log_format, options.log_level)
+    _keep_memory_out_of_core_files()
     try:
         code: int = options.action(options)
     except ConfigError as error:
@@ -60,6 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = FAILED
     stderr.flush(2.0)
     return code
+
+
+def _keep_memory_out_of_core_files() -> None:
+    """Have no signal write our memory, with its rows and passwords, to a disk."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    # A kernel that hands core files to a program (systemd-coredump, apport) does not ask for the limit: what such a
+    # program gets then has no memory in it. An undumpable process would do too, but hide its descriptors from its user.
+    with suppress(OSError), open("/proc/self/coredump_filter", "w") as kinds:
+        kinds.write("0")
 
 
 # -- the commands

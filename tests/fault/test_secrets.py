@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -27,9 +26,11 @@ from tests.support.kafka_clients import SCRAM_PASSWORD, SCRAM_USER, mtls_conf, s
 from tests.support.kafka_topics import create_topic
 from tests.support.pipelines import kafka_config, local, with_security, write
 from tests.support.process import REPOSITORY, Deltaforge
+from tests.support.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from deltaforge.embedded.kafka import KafkaCluster
     from tests.support.databases import Database
@@ -78,28 +79,6 @@ BESIDE = {
     "sasl.jaas.config": f'x required username="u" password="{WRONG_KAFKA}";',
     WRONG_KAFKA: "x",
 }
-
-
-class Watched:
-    """A product of which everything it says is kept."""
-
-    def __init__(self, product: Deltaforge) -> None:
-        self.product = product
-        self.heard: list[str] = []
-
-    def look(self, names: list[str]) -> None:
-        """Ask every page once, and see how the process looks from outside."""
-        for path in ("/health", "/ready", "/metrics", "/pipelines", *(f"/pipelines/{name}" for name in names)):
-            self.heard.append(self.product.ask(path)[1].decode())
-        line = Path(f"/proc/{self.product.pid}/cmdline").read_bytes().decode()
-        shown = subprocess.run(
-            ["ps", "-ww", "-o", "args=", "-p", str(self.product.pid)], capture_output=True, text=True
-        )
-        self.heard += [line, line.replace("\0", " "), shown.stdout]
-
-    def leaks(self) -> list[str]:
-        """Every leak in all of it."""
-        return leaks("\n".join([*self.heard, self.product.text()]))
 
 
 def _call(*arguments: str | Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
