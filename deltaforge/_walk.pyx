@@ -67,7 +67,10 @@ def whole(list messages not None, Py_ssize_t at, Py_ssize_t max_events):
             if tag == b"I" or tag == b"U" or tag == b"D" or tag == b"T" or (tag == b"M" and m[HEADER + 1] & 1):
                 events += 1
             elif tag == b"C":
-                ended = size == COMMIT_SIZE and u64(m + 27) == commit_lsn
+                ended = (
+                    size == COMMIT_SIZE and u64(m + 27) == commit_lsn and <int64_t>u64(m + 43) == commit_time
+                    and u64(m + 1) == u64(m + 35) and u64(m + 9) == u64(m + 35)
+                )
                 break
             elif tag == b"R":
                 relations += 1

@@ -2,6 +2,8 @@
 
 Rule 1: a run is nothing but its parts said in fewer words. Whoever cannot use it as a whole takes `parts(run)`.
 Rule 2: `whole` and `plain_rows` have a compiled twin (_walk.pyx) with the same results.
+Rule 3: a COMMIT says most of what it says twice, the frame around it included. What does not agree is no COMMIT: its
+        end is what PostgreSQL is told it may forget.
 """
 
 from __future__ import annotations
@@ -25,6 +27,24 @@ _UNCOUNTED = frozenset(b"RYO")
 _BEGIN_SIZE, _COMMIT_SIZE = _HEADER + 21, _HEADER + 26
 _begin = struct.Struct(">QqI").unpack_from
 _commit = struct.Struct(">QQ").unpack_from
+_CLOSING = struct.Struct(">xQQ8x2xQQq")
+
+
+class Closing(NamedTuple):
+    """A COMMIT with its frame."""
+
+    start: int
+    """The frame's two positions: both are the end of the commit record."""
+    wal_end: int
+    commit_lsn: int
+    end_lsn: int
+    commit_time: int
+    """Microseconds since 2000."""
+
+
+def closing(message: bytes) -> Closing:
+    """Take a COMMIT apart. Raises struct.error when it is too short."""
+    return Closing._make(_CLOSING.unpack_from(message))
 
 
 class Whole(NamedTuple):
@@ -83,9 +103,11 @@ def _transaction(messages: list[bytes], at: int) -> Whole | None:
         if tag in _ROWS or (tag == _MESSAGE and message[_HEADER + 1] & 1):
             events += 1
         elif tag == _COMMIT:
-            if len(message) != _COMMIT_SIZE or _commit(message, _HEADER + 2)[0] != commit_lsn:
+            if len(message) != _COMMIT_SIZE:
                 return None
             end_lsn, time = _commit(message, _HEADER + 2)[1], commit_time + POSTGRES_EPOCH_US
+            if closing(message) != (end_lsn, end_lsn, commit_lsn, end_lsn, commit_time):
+                return None
             return Whole(index + 1, 1, events, relations, nbytes, commit_lsn, xid, commit_lsn, time, events, end_lsn)
         elif tag in _UNCOUNTED:
             relations += tag == _RELATION

@@ -100,6 +100,24 @@ def telling(messages: list[bytes]) -> list[bytes]:
     return [message for message in messages[:-1] if message[0] != _KEEPALIVE] + messages[-1:]
 
 
+def agreed(messages: list[bytes], said: Lsn) -> tuple[Lsn, Lsn]:
+    """Lower the keepalive that ends `messages`, if one does, to what the keepalive before it had `said`.
+
+    Nothing in a keepalive tells a damaged position from a sound one. What two of them have reached, one of them sound,
+    is reached.
+
+    Returns:
+      What this one says, for the next, and what is left of it; `said` twice when no keepalive is at the end.
+    """
+    last = messages[-1]
+    if last[0] != _KEEPALIVE:
+        return said, said
+    says = Lsn(_U64.unpack_from(last, 1)[0])
+    if says > said:
+        messages[-1] = last[:1] + _U64.pack(said) + last[9:]
+    return says, min(says, said)
+
+
 def status_update(written: Lsn, flushed: Lsn, now_us: int, *, reply: bool = False) -> bytes:
     """A standby status update. `flushed` is also sent as applied; 0 says nothing. `now_us` counts since 1970."""
     return _STATUS.pack(b"r", written, flushed, flushed, now_us - POSTGRES_EPOCH_US, int(reply))

@@ -10,6 +10,8 @@ Rule 3: a status update goes out every third of wal_sender_timeout, soon after t
 Rule 4: whoever finds that the stream is over while nobody reads it has its last words read: they say why.
 Rule 5: a server from which nothing came is asked to answer; silence beyond its own timeout ends the stream. It is
         counted only while we listen.
+Rule 6: how far a keepalive reaches is believed once a second one reaches there too, which is asked for. It is said in
+        one number without a check, and becomes what PostgreSQL is told it may forget, beyond its own end as well.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ NO_TIMEOUT_S = 30.0
 """What a wal_sender_timeout of 0 counts as."""
 SHORTEST_SILENCE_S = 30.0
 STATUS_GAP_S = 0.05
+ASK_AGAIN_S = 1.0
+"""Between two questions of how far the server is."""
 OPTIONAL_GATE_S = 10.0
 """How long a sink that the commit policy can do without may hold the gate."""
 WATCH_S = 2.0
@@ -132,6 +136,9 @@ class Stream:
         self._grace_s = grace_s
         self._position = 0
         self._received = Lsn(0)
+        self._said = Lsn(0)
+        self._unsure = False
+        self._asked_at = -ASK_AGAIN_S
         self._sent_end = Lsn(0)
         self._wake = trio.Event()
         self._heard_at = trio.current_time()
@@ -223,6 +230,7 @@ class Stream:
         self._count(survey, len(messages), nbytes)
         if survey.keepalives:
             messages = frames.telling(messages)
+            self._believe(messages)
             nbytes = sum(map(len, messages))
         start, end = self._position, self._position + len(messages)
         chunk = WalChunk(self._number, start, end, messages, attached, nbytes)
@@ -231,6 +239,13 @@ class Stream:
         self._next_at = trio.current_time() + PACE_S if nbytes < SMALL_BYTES else 0.0
         self._position = end
         self._sent_end = survey.committed or self._sent_end
+
+    def _believe(self, messages: list[bytes]) -> None:
+        """Rule 6, on the keepalive at the end of a chunk."""
+        self._said, believed = frames.agreed(messages, self._said)
+        if believed < self._said and not self._unsure:
+            self._wake.set()
+        self._unsure = believed < self._said
 
     def _count(self, survey: frames.Survey, messages: int, nbytes: int) -> None:
         counters = self._counters
@@ -258,7 +273,7 @@ class Stream:
         reply = False
         while True:
             await self._send_status(reply=reply)
-            with trio.move_on_after(self._interval_s) as idle:
+            with trio.move_on_after(min(ASK_AGAIN_S, self._interval_s) if self._unsure else self._interval_s) as idle:
                 await self._wake.wait()
             if not idle.cancelled_caught:
                 # Several wishes within the gap become one update.
@@ -267,7 +282,15 @@ class Stream:
             quiet_s = trio.current_time() - self._heard_at if self._listening else 0.0
             if quiet_s > self._silence_s:
                 raise StreamEnded(f"nothing came from the server for {quiet_s:.0f} s, though it was asked")
-            reply = quiet_s >= self._interval_s
+            reply = quiet_s >= self._interval_s or self._asks()
+
+    def _asks(self) -> bool:
+        """Is it time to ask how far the server is?"""
+        now = trio.current_time()
+        if not self._unsure or now < self._asked_at + ASK_AGAIN_S:
+            return False
+        self._asked_at = now
+        return True
 
     async def _send_status(self, *, reply: bool) -> None:
         confirm = self._wires.flush.value

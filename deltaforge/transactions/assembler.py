@@ -10,6 +10,8 @@ Rule 3: the index of an event counts rows, truncates and transactional messages,
 Rule 4: of keepalives in a row only the last becomes a Watermark, and none inside a transaction: `prev` and `end` count
         messages, so nothing is missed by it.
 Rule 5: whole transactions that follow each other within a chunk become one TransactionRun.
+Rule 6: what may be confirmed is said twice by the protocol and has to be the same both times: TCP's checksum lets some
+        damage through, and PostgreSQL forgets what is confirmed.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from deltaforge.errors import ProtocolViolation
 from deltaforge.model import Item, LogicalMessage, Lsn, Relation, Segment, TransactionPart, WalChunk, Watermark
-from deltaforge.runs import Whole, find_rows, find_whole, make_run
+from deltaforge.runs import Whole, closing, find_rows, find_whole, make_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +34,6 @@ _XLOG, _KEEPALIVE, _HEADER = 0x77, 0x6B, 25
 _BEGIN, _COMMIT, _RELATION, _MESSAGE = b"BCRM"
 _UNCOUNTED = frozenset(b"RYO")
 _begin = struct.Struct(">QqI").unpack_from
-_commit = struct.Struct(">BQQq").unpack_from
 _u64 = struct.Struct(">Q").unpack_from
 
 
@@ -156,16 +157,26 @@ class Assembler:
     def _message(self, message: bytes, items: list[Item]) -> None:
         if self._open is not None:
             raise ProtocolViolation("a non-transactional message inside a transaction")
-        lsn = Lsn(_u64(message, _HEADER + 2)[0])
+        lsn, start = Lsn(_u64(message, _HEADER + 2)[0]), Lsn(_u64(message, 1)[0])
+        if start != lsn:
+            raise ProtocolViolation(f"a logical message at {lsn} came in a frame that says {start}")
         items.append(LogicalMessage(lsn, message, self._previous_end, len(message)))
 
     def _commit(self, message: bytes, open_: _Open, items: list[Item]) -> None:
-        _, commit_lsn, end_lsn, _ = _commit(message, _HEADER + 1)
-        if commit_lsn != open_.commit_lsn:
-            raise ProtocolViolation(f"COMMIT at {Lsn(commit_lsn)} ends a transaction announced for {open_.commit_lsn}")
+        found = closing(message)
+        at, end_lsn = Lsn(found.commit_lsn), Lsn(found.end_lsn)
+        if at != open_.commit_lsn:
+            raise ProtocolViolation(f"COMMIT at {at} ends a transaction announced for {open_.commit_lsn}")
+        if found.commit_time + POSTGRES_EPOCH_US != open_.commit_time_us:
+            raise ProtocolViolation(f"COMMIT at {at} has another time than its BEGIN")
+        if not found.start == found.wal_end == end_lsn:
+            raise ProtocolViolation(
+                f"COMMIT at {at} ends at {end_lsn}, but came in a frame that says {Lsn(found.start)} and "
+                f"{Lsn(found.wal_end)}"
+            )
         open_.nbytes += len(message)
-        items.append(self._part(open_, Lsn(end_lsn)))
-        self._previous_end = Lsn(end_lsn)
+        items.append(self._part(open_, end_lsn))
+        self._previous_end = end_lsn
         self._open = None
 
     def _part(self, open_: _Open, end_lsn: Lsn) -> TransactionPart:

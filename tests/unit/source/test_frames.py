@@ -48,6 +48,23 @@ def test_only_keepalives_that_something_follows_are_left_out() -> None:
     assert not frames.idle([first, row, second])
 
 
+def test_a_keepalive_says_no_more_than_the_one_before_it_has_said() -> None:
+    """Guards against a position that one damaged byte made: PostgreSQL would be told to forget what lies below it."""
+    row, far = build.insert(7, ["k"], 0x18), 0x40 << 56
+    ends = []
+    said = Lsn(0)
+    for end in (0x20, 0x20, far, 0x30, 0x28, 0x30):
+        messages = [row, build.keepalive(end)]
+        said, believed = frames.agreed(messages, said)
+        assert said == end
+        assert messages == [row, build.keepalive(believed)]
+        ends.append(believed)
+    assert ends == [0, 0x20, 0x20, 0x30, 0x28, 0x28]
+    # What ends with something else says nothing.
+    assert frames.agreed(messages := [build.keepalive(far), row], said) == (said, said)
+    assert messages == [build.keepalive(far), row]
+
+
 def test_survey_reads_both_clocks() -> None:
     """A lag in seconds that is off by thirty years, or by a field."""
     data = build.xlog(b"I", clock_us=5_000_000)

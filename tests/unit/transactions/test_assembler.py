@@ -152,7 +152,12 @@ def test_a_part_carries_what_only_begin_and_the_previous_commit_knew() -> None:
     assert (second.xid, second.previous_end) == (701, 1020)
 
 
-@pytest.mark.fault("D5")
+def _changed(message: bytes, at: int) -> bytes:
+    """`message` with one bit of one byte changed."""
+    return message[:at] + bytes([message[at] ^ 1]) + message[at + 1 :]
+
+
+@pytest.mark.fault("D5", "N7")
 @pytest.mark.parametrize(
     ("stream", "why"),
     [
@@ -160,6 +165,11 @@ def test_a_part_carries_what_only_begin_and_the_previous_commit_knew() -> None:
         ([wire.commit(1, 2)], "outside a transaction"),
         ([wire.begin(1), wire.begin(2)], "BEGIN inside"),
         ([wire.begin(1), wire.commit(7, 8)], "announced for"),
+        ([wire.begin(1), wire.commit(1, 2, 946_684_800_000_001)], "another time"),
+        ([wire.begin(1), _changed(wire.commit(1, 2), 3)], "ends at 0/2, but came in a frame that says"),
+        ([wire.begin(1), _changed(wire.commit(1, 2), 11)], "ends at 0/2, but came in a frame that says"),
+        ([wire.begin(1), _changed(wire.commit(1, 2), 37)], "but came in a frame that says 0/2 and 0/2"),
+        ([_changed(wire.message("p", b"", 5, transactional=False), 29)], "came in a frame that says 0/5"),
         ([wire.begin(1), wire.xlog(b"?")], "unknown pgoutput message"),
         ([wire.begin(1), wire.message("p", b"", 5, transactional=False)], "non-transactional"),
         ([b"x123"], "unknown replication message"),
@@ -167,8 +177,10 @@ def test_a_part_carries_what_only_begin_and_the_previous_commit_knew() -> None:
         ([wire.begin(1), wire.relation(TABLE)], "cut short"),
     ],
 )
-def test_what_the_protocol_forbids_is_refused(stream: list[bytes], why: str) -> None:
-    """Guards against guessing at a stream that cannot be trusted."""
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_what_the_protocol_forbids_is_refused(stream: list[bytes], why: str, more: int) -> None:
+    """Guards against guessing at a stream that cannot be trusted, also behind a run of sound transactions."""
+    stream = [wire.begin(1), wire.commit(1, 1)] * more + stream
     chunk = WalChunk(1, 0, len(stream), stream, (), 0)
     with pytest.raises(ProtocolViolation, match=why):
         Assembler().feed(chunk)
