@@ -45,21 +45,21 @@ class Statistics:
 
 
 class Proxy:
-    """Forwards TCP connections to one address on 127.0.0.1, faithfully until told otherwise."""
+    """Forwards TCP connections to one address of this machine, faithfully until told otherwise."""
 
-    def __init__(self, host: str, port: int, *, listen_port: int = 0) -> None:
+    def __init__(self, host: str, port: int, *, listen_host: str = HOST, listen_port: int = 0) -> None:
         """Bind at once, so that the port is ours; nobody is served before `start`.
 
         Args:
           host, port: the server, as for `target`; it need not be there yet.
-          listen_port: where clients connect; 0 = any free port.
+          listen_host, listen_port: where clients connect; port 0 = any free one.
 
         Raises:
           OSError: the port is taken.
         """
         self._address = (host, port)
         # A port that the kernel chose would be given away as soon as connections are refused.
-        self._socket = _bound(listen_port or free_ports(1)[0])
+        self._socket = _bound(listen_host, listen_port or free_ports(1)[0])
         self.port: int = self._socket.getsockname()[1]
         self._links: set[Link] = set()
         self._accepted = 0
@@ -287,11 +287,11 @@ class Proxy:
         return PlainCutter()
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     made = socket.socket()
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((HOST, port))
+        made.bind((host, port))
     except OSError:
         made.close()
         raise

@@ -141,6 +141,21 @@ def wait_states(product: Deltaforge, pipelines: Sequence[Pipeline], state: str) 
     wait_until(lambda: wanted.items() <= states(product).items(), f"{wanted}", lambda: alive(product))
 
 
+def wait_told(product: Deltaforge, name: str, state: str, *words: str) -> str:
+    """Block until a pipeline is in that state for a reason with these words. Returns all of the reason."""
+    reasons = [""]
+
+    def reached() -> bool:
+        # Nobody answers in the first moments of a process.
+        status, body = product.ask(f"/pipelines/{name}")
+        view = json.loads(body) if status == 200 else {"state": "", "detail": ""}
+        reasons[0] = view["detail"]
+        return view["state"] == state and all(word in view["detail"] for word in words)
+
+    wait_until(reached, f"{name} is {state}: {words}", lambda: alive(product))
+    return reasons[0]
+
+
 def wait_refused(product: Deltaforge, pipelines: Sequence[Pipeline]) -> list[str]:
     """Block until all these pipelines are refused and the operator was told. Returns all refusals so far."""
     wait_states(product, pipelines, "refused")
