@@ -8,9 +8,11 @@ import uuid
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tests.nemesis.stage import Servers, Stage
+from tests.support.instances import alive, wait_told
 from tests.support.pipelines import kafka_config
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.ledger.verdict import Verdict
@@ -34,6 +36,30 @@ class LoadedStage(Stage):
         return document
 
     # ---- looking
+
+    def alive(self) -> None:
+        """Raises AssertionError with the end of the log when the process has ended."""
+        alive(self.product)
+
+    def view(self) -> Mapping[str, Any]:
+        """What the process says of the pipeline."""
+        return self.product.pipeline(self.name)
+
+    def wait_told(self, state: str, *words: str) -> str:
+        """Wait until the pipeline is in that state for that reason. Returns all of the reason."""
+        return wait_told(self.product, self.name, state, *words)
+
+    def confirmed(self) -> str:
+        """What PostgreSQL was told."""
+        query = "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = %s"
+        return str(self.database.value(query, [self.subject.slot]))
+
+    def end_stream(self) -> None:
+        """Let the server end the stream, so that a new epoch begins."""
+        self.database.execute(
+            "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = %s",
+            [self.subject.slot],
+        )
 
     def crashes(self) -> int:
         """Crashes of actors so far: what the outside does is not to count as one."""

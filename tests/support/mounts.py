@@ -1,18 +1,22 @@
-"""Files at fixed places of the system, seen by one process alone: a mount namespace with fresh directories."""
+"""Mounts that nobody else sees: files at fixed places of the system for one process, and small disks for the tests."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import shutil
 import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+_CLONE_NEWNS = 0x00020000
 
 
 def placed(files: Mapping[str, Path]) -> list[str]:
@@ -29,6 +33,26 @@ def placed(files: Mapping[str, Path]) -> list[str]:
     lines += [f"mkdir -p {folder} && mount -t tmpfs tmpfs {folder}" for folder in folders]
     lines += [f'printf "%s\\n" "$content{number}" > {shlex.quote(path)}' for number, path in enumerate(files)]
     return ["unshare", "--mount", "sh", "-c", "\n".join([*lines, 'exec "$@"']), "sh"]
+
+
+@contextmanager
+def small_disk(folder: Path, mebibytes: int) -> Iterator[None]:
+    """Have a tmpfs of so many MiB in an empty directory, for this thread and for what it starts from now on.
+
+    The mount is in a namespace that ends with this process, so that none is left behind however that ends.
+    Skips the test where namespaces are not allowed; fails in CI.
+    """
+    _require_namespaces()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        # Lazily: a file may still be open.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def _require_namespaces() -> None:
