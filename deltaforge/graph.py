@@ -10,6 +10,7 @@ from actors import Cell, Mailbox
 from deltaforge.attachment import Attachment, Budgets, Rewinds
 from deltaforge.batcher.actor import BatcherActor
 from deltaforge.checkpoint.actor import CheckpointActor
+from deltaforge.checkpoint.policy import enough
 from deltaforge.checkpoint.record import encode as encode_record
 from deltaforge.checkpoint.topic import CheckpointTopic
 from deltaforge.config.schema import FileSinkConfig, KafkaSinkConfig, MemorySinkConfig
@@ -101,7 +102,7 @@ class Graph:
         self.reports: dict[str, tuple[str, str]] = {}
         self._encoders: list[Encoder] = []
         for unit in self.units:
-            unit.attachment = Attachment(unit.inbox, self._spared(unit), self._reporter(unit.id))
+            unit.attachment = Attachment(unit.inbox, self._dispensable(unit), self._reporter(unit.id))
             unit.actor = self._sink(unit)
         self.budget = Budgets([unit.attachment for unit in self.units])
         self.first_start = self._first_start()
@@ -168,7 +169,14 @@ class Graph:
             adopt=self._adopt(),
             accept_gap=self._options.accept_gap or Lsn(0),
             optional=frozenset(u.origin.name for u in self.units if u.origin is not None and not self.needs(u)),
+            enough=self._enough,
         )
+
+    def _enough(self, origins: frozenset[str]) -> bool:
+        """Whether the commit policy needs no other Kafka sinks than those with these checkpoint topics."""
+        policy = self.config.spec.commit_policy
+        holding = [unit.id for unit in self.units if unit.origin is None or unit.origin.name in origins]
+        return enough(policy.mode, policy.quorum, {unit.id: unit.required for unit in self.units}, holding)
 
     def _adopt(self) -> Lsn:
         """`--adopt-slot`, or a start_position that names an LSN, which says the same."""
@@ -222,6 +230,7 @@ class Graph:
             metrics=self.metrics.sink(unit.id),
             report=self._reporter(unit.id),
             spared=self._spared(unit),
+            passed_over=lambda: unit.attachment.passed_over,
         )
         if isinstance(unit.config, FileSinkConfig):
             return FileSink(wiring, path=unit.config.path)
@@ -325,21 +334,29 @@ class Graph:
         mode = self.config.spec.commit_policy.mode
         return mode == "all" or (mode == "required" and unit.required)
 
+    def _dispensable(self, unit: SinkUnit) -> Callable[[], bool]:
+        """Whether `unit` may be left behind: those that deliver right now are enough for the commit policy."""
+        return lambda: self._enough_without(unit, self._delivers)
+
     def _spared(self, unit: SinkUnit) -> Callable[[], bool]:
-        """Whether the commit policy could do without `unit` just now."""
+        """Whether `unit` may park itself for good: those that have not done so are enough for the commit policy."""
+        return lambda: self._enough_without(unit, lambda other: not self._parked(other))
+
+    def _enough_without(self, unit: SinkUnit, counts: Callable[[SinkUnit], bool]) -> bool:
         policy = self.config.spec.commit_policy
+        if policy.mode != "quorum":
+            return not self.needs(unit) and any(self.needs(other) for other in self.units)
+        return sum(counts(other) for other in self.units if other is not unit) >= (policy.quorum or 1)
 
-        def spared() -> bool:
-            if policy.mode != "quorum":
-                return not self.needs(unit) and any(self.needs(other) for other in self.units)
-            others = sum(self._takes_part(other) for other in self.units if other is not unit)
-            return others >= (policy.quorum or 1)
+    def _state_of(self, unit: SinkUnit) -> str:
+        return self.reports.get(unit.id, ("starting", ""))[0]
 
-        return spared
+    def _delivers(self, unit: SinkUnit) -> bool:
+        return unit.attachment.attached and self._state_of(unit) == "running"
 
-    def _takes_part(self, unit: SinkUnit) -> bool:
-        """Whether a sink makes anything durable: neither left behind by us, nor parked by its own guard."""
-        return unit.attachment.attached and self.reports.get(unit.id, ("", ""))[0] != "detached"
+    def _parked(self, unit: SinkUnit) -> bool:
+        """By its own guard: one that we left behind comes back with the next epoch."""
+        return unit.attachment.attached and self._state_of(unit) == "detached"
 
     def _reporter(self, who: str) -> Callable[[str, str], None]:
         def report(state: str, detail: str) -> None:

@@ -286,11 +286,18 @@ class Start(Enum):
 
 
 def first_start(
-    slot: SlotState, stored: tuple[Stored, ...], *, looked_twice: bool, adopt: Lsn = NO_LSN, accept_gap: Lsn = NO_LSN
+    slot: SlotState,
+    stored: tuple[Stored, ...],
+    *,
+    looked_twice: bool,
+    adopt: Lsn = NO_LSN,
+    accept_gap: Lsn = NO_LSN,
+    enough: bool = False,
 ) -> Start:
     """Decide the next step from the slot (looked at first) and what every Kafka sink's checkpoint topic holds.
 
-    No Kafka sink (`stored` empty): the slot alone decides. `adopt` and `accept_gap` are the operator's flags.
+    No Kafka sink (`stored` empty): the slot alone decides. `adopt` and `accept_gap` are the operator's flags. `enough`:
+    the commit policy can do without the sinks that have no position.
 
     Raises:
       Refused: slot or record is missing, after a second look.
@@ -310,6 +317,8 @@ def first_start(
             return Start.STREAM
         if all(s.newest for s in stored) and any(s.born for s in stored):
             return Start.COPY_BORN
+        if enough and looked_twice:
+            return Start.STREAM
         return _again(looked_twice, _sink_without_record(slot))
     flush = min(s.newest.progress.flush_lsn for s in begun if s.newest)
     if accept_gap and accept_gap == flush:

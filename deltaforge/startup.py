@@ -52,6 +52,8 @@ class FirstStart:
       optional: names of the origins whose sinks the policy can do without. Once one has been seen with a position it
         is not asked again: its Kafka may be away, and its own guard looks at the record anyway.
       accept_gap: flag `--accept-gap`: go on although what follows this flush LSN is lost. 0 = not given.
+      enough: whether the sinks of these origins are all that the policy needs. Where they alone have a position, the
+        others are left to their own guard.
     """
 
     def __init__(
@@ -68,11 +70,12 @@ class FirstStart:
         adopt: Lsn,
         accept_gap: Lsn,
         optional: frozenset[str] = frozenset(),
+        enough: Callable[[frozenset[str]], bool] = lambda origins: False,
     ) -> None:
         self._slot, self._publication, self._options, self._instance = slot, publication, options, instance
         self._origins, self._make_slot, self._prepare_topics = origins, make_slot, prepare_topics
         self._patterns, self._adopt, self._accept_gap = patterns, adopt, accept_gap
-        self._optional = optional
+        self._optional, self._enough = optional, enough
         self._seen: dict[str, Stored] = {}
         self._server: Identity | None = None
         self._warned: set[str] = set()
@@ -105,8 +108,19 @@ class FirstStart:
         while True:
             slot = await control.slot_state()
             stored = await self._peek()
-            step = first_start(slot, stored, looked_twice=looked_twice, adopt=self._adopt, accept_gap=self._accept_gap)
+            begun = frozenset(
+                origin.name for origin, found in zip(self._origins, stored, strict=True) if found.running or found.born
+            )
+            step = first_start(
+                slot,
+                stored,
+                looked_twice=looked_twice,
+                adopt=self._adopt,
+                accept_gap=self._accept_gap,
+                enough=bool(begun) and self._enough(begun),
+            )
             if step is Start.STREAM:
+                self._leave_out(begun)
                 await self._judge_topics()
                 return
             if step is Start.WAIT:
@@ -119,6 +133,13 @@ class FirstStart:
                 await trio.sleep(_LOOK_AGAIN_S)
                 continue
             await self._do(step, slot, stored)
+
+    def _leave_out(self, begun: frozenset[str]) -> None:
+        """Ask no more after sinks that have lost their record: their own guard parks them, nobody waits for them."""
+        for origin in self._origins:
+            if origin.name not in begun:
+                self._warn((f"checkpoint topic {origin.name} holds no record: its sink is left out, the others go on",))
+        self._origins = [origin for origin in self._origins if origin.name in begun]
 
     async def _judge_topics(self) -> None:
         """Once in a process: a checkpoint topic that could lose its record is refused. Raises Refused."""

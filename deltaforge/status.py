@@ -8,9 +8,12 @@ Rule 3: every field carries its description. docs/reference/http-api.md is print
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PipelineState: TypeAlias = Literal[
     "starting", "running", "standby", "blocked", "refused", "failed", "stopping", "stopped"
@@ -212,9 +215,11 @@ class Status(Protocol):
 def judge_health(views: tuple[PipelineView, ...]) -> Health:
     """Health of a process with these pipelines: failed when no pipeline is left that could work or wait.
 
-    A start that does not get on, because a server is away, says so in its detail and is a problem too.
+    A start that does not get on, because a server is away, says so in its detail and is a problem too. So is a sink that
+    the others go on without.
     """
-    problems = tuple(_line(view) for view in views if view.state in ("blocked", "refused", "failed") or _is_stuck(view))
+    stopped = (_line(view) for view in views if view.state in ("blocked", "refused", "failed") or _is_stuck(view))
+    problems = (*stopped, *(line for view in views for line in _left_behind(view)))
     ended = [view for view in views if view.state in ("refused", "failed")]
     return Health(ok=not views or len(ended) < len(views), problems=problems)
 
@@ -227,6 +232,12 @@ def judge_ready(views: tuple[PipelineView, ...]) -> Ready:
 
 def _is_stuck(view: PipelineView) -> bool:
     return view.state == "starting" and bool(view.detail)
+
+
+def _left_behind(view: PipelineView) -> Iterator[str]:
+    for sink in view.sinks:
+        if sink.state == "detached":
+            yield f"pipeline {view.name}: sink {sink.id} is detached: {sink.detail}"
 
 
 def _line(view: PipelineView) -> str:

@@ -17,7 +17,7 @@ from deltaforge.errors import UsageError
 from deltaforge.model import Confirm, Lsn, Receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _IDLE_BYTES = 16 * 1024 * 1024
 """So much WAL without events may be kept for a sink, which may be away for good."""
@@ -48,6 +48,14 @@ def combine(
         return None
     lsn = sorted(counted, reverse=True)[wanted - 1]
     return Confirm(epoch, lsn) if lsn else None
+
+
+def enough(mode: str, quorum: int | None, required: Mapping[str, bool], sinks: Collection[str]) -> bool:
+    """Whether the policy is content with these sinks alone. `required` has all sinks."""
+    if mode == "quorum":
+        return len(sinks) >= (quorum or 1)
+    marked = {sink for sink, needed in required.items() if needed} if mode == "required" else set()
+    return (marked or required.keys()) <= set(sinks)
 
 
 def without_idle_gap(confirm: Confirm, receipts: Mapping[str, Receipt | None]) -> Confirm:

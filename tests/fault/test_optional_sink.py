@@ -1,15 +1,17 @@
-"""A Kafka that the commit policy can do without is away: the other sink gets its rows all the same."""
+"""A sink that the commit policy can do without is away, or has lost its position: the other gets its rows anyway."""
 
 from __future__ import annotations
 
+import copy
+import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from deltaforge.checkpoint.record import decode
 from deltaforge.model import Lsn
-from tests.support.kafka_topics import create_topic, read_topic
+from tests.support.kafka_topics import create_topic, delete_topic, read_topic, topic_names
 from tests.support.pipelines import kafka_config, local, write
 from tests.support.process import Deltaforge
 
@@ -64,6 +66,50 @@ def test_an_outage_of_an_optional_kafka_holds_up_nobody_and_leaves_no_gap(
     assert len(read_topic(kafka.bootstrap(), topic)) == 3
 
 
+@pytest.mark.fault("K11")
+@pytest.mark.slow
+def test_an_optional_kafka_sink_that_has_lost_its_position_is_left_out_alone(
+    kafka: KafkaCluster, database: Database, tmp_path: Path, topic_prefix: str
+) -> None:
+    """Guards the rows of everybody else against a topic that nobody waits for; and its rows against a guess."""
+    needed, spared = (create_topic(kafka.bootstrap(), f"{topic_prefix}.{which}") for which in ("needed", "spared"))
+    name = f"optional-{topic_prefix}"
+    lost = f"_deltaforge.{name}.spared"
+    database.execute("create table orders(id bigint primary key)")
+    database.execute("create publication orders_pub for table orders")
+    document = local(name, needed)
+    document["spec"]["source"]["config"]["tables"] = ["public.orders"]
+    other = copy.deepcopy(document["spec"]["sinks"][0])
+    other["config"].update(id="spared", topic=spared, required=False)
+    document["spec"]["sinks"].append(other)
+    document["spec"]["commit_policy"] = {"mode": "required"}
+    servers = {"POSTGRES_DSN": database.dsn(), "KAFKA_BROKERS": kafka.bootstrap()}
+    with Deltaforge(write(tmp_path / "pipeline.yaml", document), servers, name="left-out") as product:
+        product.wait_ready()
+        _insert(database, 1)
+        _wait(lambda: all(len(read_topic(kafka.bootstrap(), each)) == 1 for each in (needed, spared)), product, name)
+        assert product.term() == 0, product.tail()
+        # WHEN the position of the one that can be spared is gone, and the pipeline starts again
+        delete_topic(kafka.bootstrap(), lost)
+        _insert(database, 2)
+        product.start()
+        # THEN the other one goes on, and this one says why it does not
+        _wait(lambda: len(read_topic(kafka.bootstrap(), needed)) == 2, product, name)
+        _wait(lambda: _sink(product, name, "spared")["state"] == "detached", product, name)
+        assert f"the checkpoint topic {lost} holds no record" in _sink(product, name, "spared")["detail"]
+        status, health = product.ask("/health")
+        assert (status, json.loads(health)["state"]) == (200, "degraded")
+        # AND nothing is made up for it: no row, and no new position
+        assert len(read_topic(kafka.bootstrap(), spared)) == 1
+        assert lost not in topic_names(kafka.bootstrap())
+        assert product.term() == 0, product.tail()
+
+
+def _sink(product: Deltaforge, name: str, sink: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = product.pipeline(name)["sinks"]
+    return next(each for each in found if each["id"] == sink)
+
+
 def _insert(database: Database, number: int) -> None:
     database.execute("insert into orders values (%s)", (number,))
 
@@ -78,9 +124,9 @@ def _lines(file: Path) -> int:
     return len(file.read_bytes().splitlines()) if file.exists() else 0
 
 
-def _wait(done: Callable[[], bool], product: Deltaforge) -> None:
+def _wait(done: Callable[[], bool], product: Deltaforge, name: str = "optional") -> None:
     deadline = time.monotonic() + WAIT_S
     while not done():
         assert product.running, product.tail()
-        assert time.monotonic() < deadline, f"{product.pipeline('optional')}\n{product.tail()}"
+        assert time.monotonic() < deadline, f"{product.pipeline(name)}\n{product.tail()}"
         time.sleep(0.2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from deltaforge.config.load import load_bytes
 from deltaforge.graph import Graph
 from deltaforge.metrics import PipelineMetrics
@@ -35,10 +37,34 @@ def test_a_sink_that_parked_itself_does_not_count_towards_a_quorum() -> None:
     """Guards against detaching the only sink that still works: everything would be read and nothing ever confirmed."""
     made = graph()
     first, second = made.units
-    assert second.attachment.detach_if_dispensable("in this test") is True
-    second.attachment.attach()
     made.reports[first.id] = ("detached", "it stands behind the slot")
     assert second.attachment.detach_if_dispensable("in this test") is False
     # WHEN the other one works again
     made.reports[first.id] = ("running", "")
     assert second.attachment.detach_if_dispensable("in this test") is True
+
+
+@pytest.mark.parametrize("state", ["starting", "waiting", "blocked"])
+def test_a_sink_that_delivers_nothing_yet_does_not_count_towards_a_quorum(state: str) -> None:
+    """Guards against leaving a slow sink behind for one whose Kafka is away."""
+    made = graph()
+    first, second = made.units
+    made.reports[first.id] = (state, "")
+    assert second.attachment.detach_if_dispensable("in this test") is False
+
+
+def test_a_sink_behind_its_slot_parks_alone_while_the_other_is_left_behind_for_a_while() -> None:
+    """Guards against a pipeline that ends although one of its sinks would come back with the next epoch."""
+    made = graph()
+    first, second = made.units
+    made.reports[first.id] = ("running", "")
+    assert second.attachment.detach_if_dispensable("in this test") is True
+    assert made.reports[second.id][0] == "detached"
+    assert first.actor._w.spared() is True
+    # WHEN the next epoch begins, in which the other one has not said anything yet
+    second.attachment.attach()
+    made.reports[first.id] = ("starting", "")
+    assert first.actor._w.spared() is True
+    # AND WHEN the other one is parked for good
+    made.reports[second.id] = ("detached", "it stands behind the slot")
+    assert first.actor._w.spared() is False

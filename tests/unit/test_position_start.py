@@ -152,6 +152,16 @@ def test_what_is_missing_is_refused_only_after_a_second_look(
     assert hint in refused.value.hint
 
 
+@pytest.mark.parametrize("lost", [NOTHING, CREATING])
+def test_a_sink_that_can_be_spared_and_has_lost_its_record_stops_nobody_after_a_second_look(lost: Stored) -> None:
+    """Guards the pipeline against the checkpoint topic of a sink that nobody waits for."""
+    stored = (RUNNING, lost)
+    assert first_start(SLOT, stored, looked_twice=False, enough=True) is Start.LOOK_AGAIN
+    assert first_start(SLOT, stored, looked_twice=True, enough=True) is Start.STREAM
+    with pytest.raises(Refused, match="slot does not exist"):
+        first_start(NO_SLOT, stored, looked_twice=True, enough=True)
+
+
 @pytest.mark.fault("G7")
 def test_a_lost_slot_is_refused_at_once() -> None:
     """Guards against waiting for WAL that PostgreSQL has removed."""

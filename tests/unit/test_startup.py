@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import msgspec
+import pytest
 
+from deltaforge.errors import Refused
 from deltaforge.model import Checkpoint, Lsn, Progress, SlotState, Stored
 from deltaforge.source.publication import PublicationReport
 from deltaforge.source.sql import Identity
 from deltaforge.startup import FirstStart
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import trio.testing
 
@@ -47,11 +49,12 @@ class Topic:
 
     name = "_deltaforge.p.s"
 
-    def __init__(self, *records: Checkpoint, later: Sequence[Checkpoint] = ()) -> None:
+    def __init__(self, *records: Checkpoint, later: Sequence[Checkpoint] = (), name: str = name) -> None:
+        self.name = name
         self.records = {record.state: record for record in records}
         self.later = list(later)
         self.written: list[str] = []
-        self.peeks = 0
+        self.peeks = self.judged = 0
 
     async def peek(self) -> Stored:
         self.peeks += 1
@@ -60,6 +63,7 @@ class Topic:
         return found
 
     async def ensure(self, like_topic: str | None) -> tuple[str, ...]:
+        self.judged += 1
         return ()
 
     async def write_first(self, record: Checkpoint) -> None:
@@ -71,7 +75,13 @@ async def _no_topics(tables: Sequence[str]) -> str | None:  # noqa: ASYNC124 - a
     return None
 
 
-def _first_start(topic: Topic, made: list[Lsn | None], optional: frozenset[str] = frozenset()) -> FirstStart:
+def _first_start(
+    topic: Topic,
+    made: list[Lsn | None],
+    optional: frozenset[str] = frozenset(),
+    others: Sequence[Topic] = (),
+    enough: Callable[[frozenset[str]], bool] = lambda origins: False,
+) -> FirstStart:
     async def make_slot() -> Lsn | None:  # noqa: ASYNC124 - asynchronous for its caller
         return made.pop(0)
 
@@ -80,13 +90,14 @@ def _first_start(topic: Topic, made: list[Lsn | None], optional: frozenset[str] 
         publication="p",
         options="options",
         instance="ours",
-        origins=[topic],
+        origins=[topic, *others],
         make_slot=make_slot,
         prepare_topics=_no_topics,
         patterns=["public.orders"],
         adopt=Lsn(0),
         accept_gap=Lsn(0),
         optional=optional,
+        enough=enough,
     )
 
 
@@ -129,3 +140,19 @@ async def test_a_topic_that_the_policy_can_do_without_is_asked_until_it_has_a_po
         await first.prepare(cast("ControlSession", Server(SLOT)))
         await first.prepare(cast("ControlSession", Server(SLOT)))
     assert (needed.peeks, spared.peeks) == (2, 0)
+
+
+async def test_a_sink_that_can_be_spared_and_has_lost_its_record_is_left_out(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Guards the pipeline against the topic of a sink that nobody waits for. It is not made anew either."""
+    needed, spared = Topic(BORN, name="needed"), Topic(name="spared")
+    first = _first_start(needed, [], others=[spared], enough=lambda origins: "needed" in origins)
+    for _ in range(2):
+        await first.prepare(cast("ControlSession", Server(SLOT)))
+    assert (spared.peeks, spared.judged, spared.written) == (2, 0, [])
+    assert needed.judged == 1
+    # AND the other way round nothing is left out
+    other = _first_start(Topic(name="needed"), [], others=[Topic(BORN, name="spared")], enough=lambda o: "needed" in o)
+    with pytest.raises(Refused, match="one Kafka sink has no checkpoint record"):
+        await other.prepare(cast("ControlSession", Server(SLOT)))

@@ -9,7 +9,7 @@ import pytest
 
 from deltaforge import status
 from deltaforge.admin import bodies, manual
-from deltaforge.status import PIPELINE_STATES, PipelineView, View, judge_health, judge_ready
+from deltaforge.status import PIPELINE_STATES, PipelineView, SinkView, View, judge_health, judge_ready
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "http-api.md"
 
@@ -76,6 +76,18 @@ def test_a_start_that_waits_for_a_server_is_named_by_health() -> None:
     assert judge_health((away, fresh)).word == "degraded"
     assert judge_health((away, fresh)).problems == ("pipeline a is starting: reader is waiting: connection refused",)
     assert judge_health((fresh,)).word == "ok"
+
+
+def test_a_sink_that_the_others_go_on_without_is_named_by_health() -> None:
+    """Guards against a sink that gets nothing any more while everything looks well."""
+    left = SinkView(id="spare", type="kafka", state="detached", detail="it is behind by its whole byte budget")
+    view = PipelineView(name="a", state="running", sinks=(SinkView(id="main", type="kafka", state="running"), left))
+
+    assert judge_health((view,)).word == "degraded"
+    assert judge_health((view,)).problems == (
+        "pipeline a: sink spare is detached: it is behind by its whole byte budget",
+    )
+    assert judge_ready((view,)).ok
 
 
 def test_a_process_without_pipelines_is_healthy_but_not_ready() -> None:

@@ -87,7 +87,8 @@ async def go_on_from(
         raise Refused(
             f"the checkpoint topic {checkpoint.name} holds no record, but the slot stands at {state.confirmed_flush}: "
             "what is in Kafka is unknown and changes could be repeated or lost",
-            hint=f"restore the topic, or start from the slot with --adopt-slot={state.confirmed_flush}",
+            hint="restore the topic; where it is the only Kafka sink, "
+            f"start from the slot with --adopt-slot={state.confirmed_flush}",
         )
     progress = guard(record, lease, state, accept_gap)
     _same_options(record, identity)
@@ -154,4 +155,3 @@ def compare_topics(
             kept = new.high_watermarks[: len(old.high_watermarks)]
             marks[old.topic] = msgspec.structs.replace(new, high_watermarks=kept)
     return tuple(marks.values()), tuple(warnings)
-

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltaforge.checkpoint.policy import combine, without_idle_gap
+from deltaforge.checkpoint.policy import combine, enough, without_idle_gap
 from deltaforge.errors import UsageError
 from deltaforge.model import NOWHERE, Confirm, Lsn, Position, Receipt
 
@@ -42,6 +42,27 @@ def test_the_policy_confirms_what_its_sinks_hold(
     receipts = {sink: None if lsn is None else receipt(lsn) for sink, lsn in flushed.items()}
     expected = None if confirmed is None else Confirm(EPOCH, Lsn(confirmed))
     assert combine(mode, quorum, receipts, required, EPOCH) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "quorum", "sinks", "required", "content"),
+    [
+        ("all", None, "ab", "ab", True),
+        ("all", None, "a", "a", False),
+        ("required", None, "a", "a", True),
+        ("required", None, "b", "a", False),
+        ("required", None, "a", "", False),
+        ("required", None, "ab", "", True),
+        ("quorum", 1, "b", "a", True),
+        ("quorum", 2, "b", "ab", False),
+        ("quorum", 2, "ab", "", True),
+    ],
+)
+def test_the_policy_is_content_with_the_sinks_it_waits_for(
+    mode: str, quorum: int | None, sinks: str, required: str, content: bool
+) -> None:
+    """Guards against a start that is refused for a sink that nobody waits for, and one that goes on without any."""
+    assert enough(mode, quorum, {sink: sink in required for sink in "ab"}, sinks) is content
 
 
 def test_a_receipt_of_another_epoch_counts_as_silence() -> None:
