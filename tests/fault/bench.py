@@ -34,6 +34,7 @@ ROWS_PER_S = 400.0
 HIT_S = 90.0
 BESIDE = frozenset({"reader.before_feedback", "reader.after_feedback"})
 """Places in a task beside the actor's own, which nobody can cancel but the actor."""
+STALL_AFTER_S = "3"
 TOGETHER = 4
 """Crashes of one supervisor in one process; five are allowed within a minute."""
 
@@ -53,12 +54,13 @@ class Bench:
         self._made: list[Deltaforge] = []
         make_tables(database.dsn())
 
-    def start(self, *points: tuple[str, str, int]) -> Deltaforge:
+    def start(self, *points: tuple[str, str, int], arguments: Sequence[str] = ()) -> Deltaforge:
         """Start a process in which these failpoints (name, action, pass) are armed."""
         file = write(self._directory / "pipeline.yaml", self.document)
         armed = ",".join(f"{name}={action}@{at}" for name, action, at in points)
         servers = {"POSTGRES_DSN": self.database.dsn(), "KAFKA_BROKERS": self.kafka.bootstrap()}
-        product = Deltaforge(file, {**servers, "DELTAFORGE_FAILPOINTS": armed}, name="failpoints")
+        environment = {**servers, "DELTAFORGE_FAILPOINTS": armed}
+        product = Deltaforge(file, environment, arguments=arguments, name="failpoints")
         self._made.append(product)
         product.start()
         return product
@@ -87,6 +89,17 @@ class Bench:
         while missing := [name for name, _, _ in points if f"failpoint {name}" not in product.text()]:
             assert product.running, product.tail()
             assert time.monotonic() < deadline, f"not hit: {missing}\n{product.tail()}"
+            time.sleep(0.05)
+        product.wait_ready()
+        assert product.term() == 0, product.tail()
+
+    def stall_at(self, name: str, at: int) -> None:
+        """A process that hangs at this pass of this failpoint, is found silent, and goes on."""
+        product = self.start((name, "stall", at), arguments=["--stall-after", STALL_AFTER_S])
+        deadline = time.monotonic() + HIT_S
+        while "StallDetected" not in product.text():
+            assert product.running, product.tail()
+            assert time.monotonic() < deadline, f"{name}@{at}: not found silent\n{product.tail()}"
             time.sleep(0.05)
         product.wait_ready()
         assert product.term() == 0, product.tail()

@@ -46,6 +46,8 @@ ACTIONS = ("raise", "cancel")
 MIXED = (ACTIONS, ACTIONS[::-1])
 """Every other place raises, those between are cancelled; and the other way round."""
 SPLIT = ("kafka.after_produce", "reader.loop", *SETTLING[1::2])
+HANGS = (*STAGES, *SINK, "reader.loop")
+"""Where whoever hangs has not said that it waits for a server."""
 AT_LEAST_ONCE = ("kafka.after_produce", "reader.after_feedback", *SETTLING)
 
 
@@ -107,6 +109,25 @@ def test_a_failure_at_any_place_loses_and_doubles_nothing(actions: tuple[str, ..
         live = judge(reader.records, expected)
     final = bench.final(expected)
     tell(f"{len(flow) + len(sink)} failures", final)
+    assert live.clean, str(live)
+    assert final.clean, str(final)
+
+
+@pytest.mark.fault("P26")
+@pytest.mark.slow
+def test_a_hang_at_any_place_is_found_and_loses_and_doubles_nothing(bench: Bench, tell: Tell) -> None:
+    """Guards against a stage that beats happily beside a task of its own that will never come back."""
+    config = kafka_config(bench.document)
+    config["send_timeout_secs"] = 5
+    config["client_conf"] |= {"transaction.timeout.ms": 10_000, "delivery.timeout.ms": 10_000}
+    hangs = HANGS if FULL else HANGS[SEED % len(HANGS) :][:1]
+    with LiveReader(bench.kafka.bootstrap(), bench.topic) as reader, bench.load() as load:
+        for name in hangs:
+            bench.stall_at(name, MIDDLE)
+        expected = bench.finish(load, reader)
+        live = judge(reader.records, expected)
+    final = bench.final(expected)
+    tell(f"{len(hangs)} hangs", final)
     assert live.clean, str(live)
     assert final.clean, str(final)
 
