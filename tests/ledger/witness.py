@@ -72,6 +72,11 @@ class Witness:
         """Records that the concurrent reader has seen so far."""
         return self.live.count
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the concurrent reader before its time."""
+        return self._failure
+
     def wait_for(self, count: int, *, stalled_s: float = STALLED_S) -> None:
         """Block until so many records were seen. Raises TimeoutError when none comes for `stalled_s`."""
         last, since = -1, time.monotonic()

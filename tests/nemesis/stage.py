@@ -15,11 +15,13 @@ from tests.ledger.writer import FULL
 from tests.proxy.cluster import ProxiedKafka
 from tests.proxy.proxy import Proxy
 from tests.support.databases import create_database, drop_database
-from tests.support.kafka_topics import create_topic
+from tests.support.kafka_topics import create_topic, ends_of
 from tests.support.pipelines import write
 from tests.support.process import Deltaforge
+from tests.support.transaction_log import read_transaction_log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.ledger.pipeline import Subject
@@ -30,6 +32,9 @@ PARTITIONS = 3
 ROWS_PER_S = 400.0
 RECOVER_S = 120.0
 """Longest wait for the first new event once everything is mended: then liveness is broken."""
+
+
+_STREAMS = "select application_name, state, sent_lsn, replay_lsn, pg_current_wal_lsn() from pg_stat_replication"
 
 
 class Trouble(Exception):
@@ -169,6 +174,26 @@ class Stage:
             if not self.product.running:
                 raise Trouble(f"the process ended by itself with {self.product.wait()}:\n{self.product.tail()}")
             if time.monotonic() - began > RECOVER_S:
-                raise Trouble(f"no new event within {RECOVER_S:.0f} s:\n{self.product.tail()}")
+                raise Trouble(f"no new event within {RECOVER_S:.0f} s\n{self._circumstances()}\n{self.product.tail()}")
             time.sleep(0.02)
         self.recovered_s.append(time.monotonic() - began)
+
+    def _circumstances(self) -> str:
+        """Who it is that stands still: the writers, the stream, the product, the brokers or the reader."""
+        asked = {
+            "reader": lambda: f"{self.witness.count} records, {self.witness.failure or 'reading'}",
+            "writers": lambda: f"{self.load.rows} rows",
+            "pipeline": lambda: self.product.pipeline(self.name),
+            "streams": lambda: self.database.rows(_STREAMS),
+            "ends, committed": lambda: ends_of(self.kafka.direct, [self.topic]),
+            "ends, all": lambda: ends_of(self.kafka.direct, [self.topic], "read_uncommitted"),
+            "transactions": lambda: read_transaction_log(self.kafka.direct).states,
+        }
+        return "\n".join(f"{name}: {_answer(question)}" for name, question in asked.items())
+
+
+def _answer(question: Callable[[], object]) -> object:
+    try:
+        return question()
+    except Exception as error:
+        return repr(error)
