@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 BUDGET_BYTES = 32 * 1024 * 1024
 """WAL bytes upstream plus encoded bytes in hand and in librdkafka, for each sink."""
 REWIND_EVERY_S = 60.0
+ASK_AGAIN_S = 1.0
+"""While the reader waits for a sink, the ones that make it dispensable may begin to deliver."""
 
 
 class Attachment:
@@ -88,12 +90,13 @@ class Budgets:
     async def acquire(self, weight: int, generation: int) -> None:
         """Hold `weight` bytes in every attached sink's budget. Cancellation: may hold some; the epoch is over then."""
         for each in self._attachments:
-            if not each.attached:
-                continue
-            budget = each.budget
-            full = budget.used and budget.used + weight > budget.limit
-            if not (full and each.detach_if_dispensable("it is behind by its whole byte budget")):
-                await budget.acquire(weight, generation)
+            budget, held = each.budget, False
+            while each.attached and not held:
+                full = budget.used and budget.used + weight > budget.limit
+                if not (full and each.detach_if_dispensable("it is behind by its whole byte budget")):
+                    with trio.move_on_after(ASK_AGAIN_S) as waited:
+                        await budget.acquire(weight, generation)
+                    held = not waited.cancelled_caught
 
     def reset(self, generation: int) -> None:
         """A new epoch: what older ones held is forgotten, and every sink is attached again."""

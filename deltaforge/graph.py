@@ -352,7 +352,9 @@ class Graph:
         return self.reports.get(unit.id, ("starting", ""))[0]
 
     def _delivers(self, unit: SinkUnit) -> bool:
-        return unit.attachment.attached and self._state_of(unit) == "running"
+        """In this epoch: what it said in the last one stands until it takes the Lease, and its guard may refuse."""
+        passed = unit.gate.value >= self.epoch.value
+        return passed and unit.attachment.attached and self._state_of(unit) == "running"
 
     def _parked(self, unit: SinkUnit) -> bool:
         """By its own guard: one that we left behind comes back with the next epoch."""

@@ -58,6 +58,24 @@ async def test_the_reader_waits_for_a_sink_that_is_needed(autojump_clock: trio.t
     assert needed.attachment.attached
 
 
+async def test_the_reader_goes_on_once_the_sink_it_waits_for_can_be_spared(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Guards against waiting for ever for a dead sink when the ones that make it dispensable open late."""
+    place = Place(spared=False)
+    budgets = Budgets([place.attachment])
+    budgets.reset(1)
+    await budgets.acquire(BUDGET_BYTES, 1)
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(budgets.acquire, 1, 1)
+            await trio.sleep(60)
+            assert place.attachment.attached
+            place.spared = True
+    assert not place.attachment.attached
+    assert budgets.used == BUDGET_BYTES
+
+
 async def test_a_new_epoch_attaches_it_again_and_forgets_what_it_held() -> None:
     """Guards against a sink that stays detached although it has caught up."""
     spared = Place(spared=True)

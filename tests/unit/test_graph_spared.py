@@ -68,3 +68,15 @@ def test_a_sink_behind_its_slot_parks_alone_while_the_other_is_left_behind_for_a
     # AND WHEN the other one is parked for good
     made.reports[second.id] = ("detached", "it stands behind the slot")
     assert first.actor._w.spared() is False
+
+
+def test_nobody_is_left_behind_for_a_sink_that_has_not_passed_its_guard_in_this_epoch() -> None:
+    """Guards against a pipeline that stands still: that sink finds itself behind the slot, and nobody else is left."""
+    made = graph()
+    first, second = made.units
+    first.gate.set(1)
+    made.epoch.set(2)
+    made.reports[first.id] = ("running", "")
+    assert second.attachment.detach_if_dispensable("in this test") is False
+    first.gate.set(2)
+    assert second.attachment.detach_if_dispensable("in this test") is True
