@@ -57,6 +57,11 @@ ELSEWHERE: Final = {
 }
 
 
+def starts(names: Sequence[str]) -> list[Point]:
+    """Each place of a start in the first one of a process, and in full in the second one as well."""
+    return [(name, at) for at in ((1, 2) if FULL else (1,)) for name in names]
+
+
 def passes(names: Sequence[str], first: int) -> list[Point]:
     """Each place at this pass, and in further rounds at later ones."""
     return [(name, first + MIDDLE * turn) for turn in range(FAILPOINT_ROUNDS + 1) for name in names]

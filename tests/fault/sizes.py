@@ -2,8 +2,8 @@
 
 DELTAFORGE_RIG=quick (what plain pytest and CI do) hits every place once; full, which `python -m tests.fault` sets, hits
 every place with every action and at every position. On top, DELTAFORGE_KILLS, DELTAFORGE_KILL_ROWS,
-DELTAFORGE_FAILPOINT_ROUNDS, DELTAFORGE_RACES, DELTAFORGE_OUTAGE_S, DELTAFORGE_EPOCHS and DELTAFORGE_LARGE_ROWS change
-single sizes, and DELTAFORGE_SEED the dice.
+DELTAFORGE_KILL_RATE, DELTAFORGE_FAILPOINT_ROUNDS, DELTAFORGE_RACES, DELTAFORGE_OUTAGE_S, DELTAFORGE_EPOCHS and
+DELTAFORGE_LARGE_ROWS change single sizes, and DELTAFORGE_SEED the dice.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def half(some: Sequence[T]) -> Sequence[T]:
 KILLS: Final = _size("DELTAFORGE_KILLS", 12, 200)
 KILL_ROWS: Final = _size("DELTAFORGE_KILL_ROWS", 60_000, 1_000_000)
 """Row changes that the writers have to reach before the kills are judged."""
+KILL_RATE: Final = _size("DELTAFORGE_KILL_RATE", 2500, 800)
+"""Row changes a second: many kills with as many rows would fill the memory of whoever judges them."""
 FAILPOINT_ROUNDS: Final = _size("DELTAFORGE_FAILPOINT_ROUNDS", 0, 1)
 """How often more each failpoint is hit, at later passes."""
 RACES: Final = _size("DELTAFORGE_RACES", 6, 20)

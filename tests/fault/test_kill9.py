@@ -1,6 +1,7 @@
 """SIGKILL at random moments under load: nothing lost, doubled, reordered or torn, and whatever else can be judged.
 
-`DELTAFORGE_KILLS`, `DELTAFORGE_KILL_ROWS` and `DELTAFORGE_SEED` make it longer or different, see `sizes`.
+`DELTAFORGE_KILLS`, `DELTAFORGE_KILL_ROWS`, `DELTAFORGE_KILL_RATE` and `DELTAFORGE_SEED` make it longer or different,
+see `sizes`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fault.sizes import KILL_ROWS, KILLS, SEED
+from tests.fault.sizes import KILL_RATE, KILL_ROWS, KILLS, SEED
 from tests.ledger.footprint import footprint, judge_footprints, judge_secrets, said_by
 from tests.ledger.pipeline import Subject, ledger, subject_of
 from tests.ledger.verdict import INVARIANTS
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from tests.ledger.verdict import Verdict
     from tests.support.databases import Database
 
-ROWS_PER_S = 2500.0
 DURING_START = 0.15
 """Share of the kills that hit the process while it is still starting."""
 AT_A_RECORD = 0.6
@@ -127,7 +127,7 @@ def test_kills_at_random_moments_break_no_invariant(
     # GIVEN writers that never pause
     with Witness(subject, kafka, dsn) as witness, Watch(kafka.bootstrap(), topic) as watch:
         storm = Storm(product, witness, watch, kafka.bootstrap(), topic)
-        with Workload(dsn, seed=SEED, rows_per_s=ROWS_PER_S, plan=FULL) as load:
+        with Workload(dsn, seed=SEED, rows_per_s=KILL_RATE, plan=FULL) as load:
             witness.wait_for(1)
             storm.moments.append("at its very first event")
             storm.kill()
