@@ -49,19 +49,22 @@ class _App(QuartTrio):
         return self.url_map.bind("localhost", default_method=request.method, path_info=request.path)
 
 
-def build_app(status: Status, guard: Guard, pace: Pace) -> QuartTrio:
-    """The ASGI application that serves `status` to whom `guard` lets in, at this `pace`."""
+def build_app(status: Status, guard: Guard, pace: Pace, crowded: Callable[[], bool] = lambda: False) -> QuartTrio:
+    """The ASGI application that serves `status` to whom `guard` lets in, at this `pace`.
+
+    While it is `crowded` every answer ends its connection, so that nobody keeps a place that others wait for.
+    """
     app = _App("deltaforge.admin", static_folder=None)
     app.config.update(PROPAGATE_EXCEPTIONS=False, MAX_CONTENT_LENGTH=1024, BODY_TIMEOUT=5, RESPONSE_TIMEOUT=10)
     app.url_map.strict_slashes = False
     # A redirect would be built from the path.
     app.url_map.merge_slashes = False
-    _add_checks(app, guard, pace)
+    _add_checks(app, guard, pace, crowded)
     _add_routes(app, status, guard)
     return app
 
 
-def _add_checks(app: QuartTrio, guard: Guard, pace: Pace) -> None:
+def _add_checks(app: QuartTrio, guard: Guard, pace: Pace, crowded: Callable[[], bool]) -> None:
     @app.before_request
     async def check() -> Response | None:
         await pace.turn()
@@ -75,6 +78,8 @@ def _add_checks(app: QuartTrio, guard: Guard, pace: Pace) -> None:
     async def finish(response: Response) -> Response:
         await trio.lowlevel.checkpoint()
         response.headers.update(_FIXED_HEADERS)
+        if crowded():
+            response.headers["Connection"] = "close"
         return response
 
     @app.errorhandler(Exception)

@@ -11,11 +11,12 @@ Rule 3: a connection ends when its client leaves, or stops reading.
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import TYPE_CHECKING, cast
 
 import h11
 import trio
-from hypercorn.events import Closed
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
@@ -69,12 +70,16 @@ def in_origin_form(request: h11.Request) -> tuple[int, h11.Request]:
 class Connection(TCPServer):
     """hypercorn's connection with this protocol."""
 
+    waits_since = inf
+    """Since when it has had no request in hand, or has been writing to a client that does not read; inf = at work."""
+
     async def run(self) -> None:
         """Serve until either side ends. The stream is closed by the caller when this is cancelled or raises."""
         try:
             socket = self.stream.socket
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
+            self.waits_since = trio.current_time()
             async with TaskGroup() as tasks:
                 self._task_group = tasks
                 spoken = Http1(
@@ -88,6 +93,17 @@ class Connection(TCPServer):
         except OSError:
             pass
         await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Take over what the protocol has for the client, and what it says of itself."""
+        if isinstance(event, Updated):
+            self.waits_since = trio.current_time() if event.idle else inf
+        elif isinstance(event, RawData):
+            before, self.waits_since = self.waits_since, trio.current_time()
+            await super().protocol_send(event)
+            self.waits_since = before
+            return
+        await super().protocol_send(event)
 
     async def _read_data(self) -> None:
         await super()._read_data()

@@ -51,7 +51,9 @@ start (exit code 2) unless the variable is set. The server speaks plain HTTP: pu
 
 ## Limits
 
-- {connections} connections at once; more are closed.
+- {connections} connections at once. When all are taken, one that has had no request in hand for {patience:g} seconds,
+  or whose client does not read its answer, is closed for who comes, the longest first, and answers end their
+  connections. When all are at work, who comes is closed.
 - A connection lives {life:g} seconds at most.
 - Headers have to be complete within {idle} seconds and {header:g} KiB.
 - A client that does not read its answer for {send:g} seconds is dropped.
@@ -67,6 +69,7 @@ start (exit code 2) unless the variable is set. The server speaks plain HTTP: pu
 
 _LIMITS: Final = {
     "connections": server.MAX_CONNECTIONS,
+    "patience": server.PATIENCE_S,
     "life": server.CONNECTION_LIFE_S,
     "idle": server.IDLE_S,
     "header": server.HEADER_BYTES / 1024,

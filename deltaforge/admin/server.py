@@ -8,6 +8,8 @@ Rule 2: a connection costs bounded memory and bounded time, whatever the client 
 Rule 3: an error in a connection ends that connection only.
 Rule 4: all connections together cost a bounded share of the event loop, which the pipelines need: connections and
         requests above a rate wait for their turn.
+Rule 5: places are for those who ask. When all are taken, whoever has kept one longest without a request, or without
+        reading the answer, makes room for who comes; and a connection ends with its answer.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 log = get_logger("deltaforge.admin")
 
 MAX_CONNECTIONS = 64
+PATIENCE_S = 0.25
+"""So long every client may take to send its request, and to read its answer, however many others wait for its place."""
 CONNECTION_LIFE_S = 60.0
 """No request takes long, and a client that comes back opens a new connection."""
 SEND_WITHIN_S = 10.0
@@ -88,14 +92,15 @@ class AdminServer:
 
     def __init__(self, *, status: Status, sock: socket.socket, guard: Guard) -> None:
         self._sock = sock
-        self._app = wrap_app(build_app(status, guard, Pace(REQUESTS_PER_S, REQUESTS_AT_ONCE)), 0, "asgi")
+        app = build_app(status, guard, Pace(REQUESTS_PER_S, REQUESTS_AT_ONCE), self._crowded)
+        self._app = wrap_app(app, 0, "asgi")
         self._arrivals = Pace(CONNECTIONS_PER_S, CONNECTIONS_AT_ONCE)
         self._config = _hypercorn_config()
-        self._open = 0
+        self._open: dict[Connection, trio.CancelScope] = {}
 
     async def run(self, ctx: ActorContext) -> None:
         """Serve until the stop. *Cancellation:* all connections are cut."""
-        self._open = 0
+        self._open.clear()
         context = WorkerContext(None)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._sock.dup()))
         async with trio.open_nursery() as connections:
@@ -127,21 +132,36 @@ class AdminServer:
                     connections.start_soon(self._serve, stream, context)
 
     async def _serve(self, stream: trio.SocketStream, context: WorkerContext) -> None:
-        if self._open >= MAX_CONNECTIONS:
+        if self._crowded() and not self._make_room():
             await trio.aclose_forcefully(stream)
             return
-        self._open += 1
+        life = trio.CancelScope(deadline=trio.current_time() + CONNECTION_LIFE_S)
+        patient = cast("trio.SSLStream[trio.SocketStream]", _BoundedStream(stream, life))
+        connection = Connection(self._app, self._config, context, ConnectionState(LifespanState({})), patient)
+        self._open[connection] = life
         try:
-            with trio.move_on_after(CONNECTION_LIFE_S) as life:
-                patient = cast("trio.SSLStream[trio.SocketStream]", _BoundedStream(stream, life))
-                state = ConnectionState(LifespanState({}))
-                await Connection(self._app, self._config, context, state, patient).run()
+            with life:
+                await connection.run()
         except Exception as error:
             # What a client sends must not end the server. The error's text may quote it: only the class is kept.
             log.warning("admin connection failed", error=type(error).__name__)
         finally:
-            self._open -= 1
+            self._open.pop(connection, None)
             await trio.aclose_forcefully(stream)
+
+    def _crowded(self) -> bool:
+        """Whether every place is taken."""
+        return len(self._open) >= MAX_CONNECTIONS
+
+    def _make_room(self) -> bool:
+        """Cut off whoever has kept a place longest without using it. False when all use theirs, or came just now."""
+        last = min(self._open, key=lambda connection: connection.waits_since)
+        if trio.current_time() - last.waits_since < PATIENCE_S:
+            return False
+        self._open.pop(last).cancel(reason="others need the place")
+        # A write is shielded from cancellation, not from this.
+        last.stream.socket.close()
+        return True
 
 
 class _BoundedStream:

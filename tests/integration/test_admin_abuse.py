@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -13,11 +14,15 @@ from deltaforge.admin import http1, server
 from deltaforge.status import PipelineView
 from tests.support.admin import RUNNING, WAIT_S, Fixed, serving
 
+if TYPE_CHECKING:
+    from tests.support.admin import Client
+
 
 @pytest.fixture(autouse=True)
 def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's own limits, shorter: nothing here depends on how long they are."""
+    """The server's own limits, shorter: nothing here depends on how long they are. No place is taken from anybody."""
     monkeypatch.setattr(server, "IDLE_S", 1)
+    monkeypatch.setattr(server, "PATIENCE_S", 1000)
 
 
 @pytest.mark.fault("X3")
@@ -60,14 +65,16 @@ async def _drip(stream: trio.SocketStream) -> None:
 
 
 @pytest.mark.fault("X3")
-async def test_too_many_connections_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards against file descriptors that the pipelines need."""
+@pytest.mark.parametrize("patience_s", [0, 1000], ids=["who waits longest", "who comes"])
+async def test_too_many_connections_are_closed_at_once(monkeypatch: pytest.MonkeyPatch, patience_s: float) -> None:
+    """Guards against file descriptors that the pipelines need, and against a newcomer who pays for idlers."""
     monkeypatch.setattr(server, "IDLE_S", 1000)
+    monkeypatch.setattr(server, "PATIENCE_S", patience_s)
     async with serving(Fixed(RUNNING)) as client:
         streams = [await client.stream() for _ in range(server.MAX_CONNECTIONS + 5)]
         closed = 0
         with trio.fail_after(WAIT_S):
-            for stream in reversed(streams[-5:]):
+            for stream in streams[-5:] if patience_s else streams[:5]:
                 try:
                     closed += await stream.receive_some(1) == b""
                 except trio.BrokenResourceError:
@@ -77,6 +84,69 @@ async def test_too_many_connections_are_closed_at_once(monkeypatch: pytest.Monke
             assert closed == 5
             while not await client.answers():
                 pass
+
+
+HEAD = b"GET /pipelines/orders HTTP/1.1\r\nHost: localhost\r\n"
+HOLD = {"say nothing": b"", "say half of it": HEAD, "do not read": (HEAD + b"\r\n") * 3}
+
+
+@pytest.mark.fault("X3")
+@pytest.mark.parametrize("how", HOLD)
+async def test_clients_that_only_hold_their_place_make_room_for_who_asks(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a handful of slow clients that keep operator and scraper out for as long as they like."""
+    # GIVEN limits for single connections that are no way out, and requests that never wait
+    for limit in ("IDLE_S", "SEND_WITHIN_S", "CONNECTION_LIFE_S", "REQUESTS_PER_S", "CONNECTIONS_PER_S"):
+        monkeypatch.setattr(server, limit, 1000)
+    monkeypatch.setattr(server, "PATIENCE_S", 0.25)
+    # An answer larger than all buffers on the way.
+    large = PipelineView(name="orders", state="running", detail="x" * 5_000_000)
+    async with serving(Fixed(large)) as client, AsyncExitStack() as stack:
+        # WHEN as many as there may be hold their place
+        streams = [await stack.enter_async_context(await client.stream()) for _ in range(server.MAX_CONNECTIONS)]
+        for stream in streams:
+            await stream.send_all(HOLD[how])
+        # THEN whoever asks is served, and the first of them is cut off
+        with trio.fail_after(WAIT_S):
+            while not await client.answers():
+                pass
+            with suppress(trio.BrokenResourceError):
+                while True:
+                    await streams[0].send_all(b"x")
+                    await trio.sleep(0.01)
+
+
+@pytest.mark.fault("X3", "X4")
+async def test_clients_that_ask_without_a_pause_take_turns_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against places that are kept for a minute by who asks as fast as he can."""
+    for limit in ("IDLE_S", "CONNECTION_LIFE_S", "CONNECTIONS_PER_S"):
+        monkeypatch.setattr(server, limit, 1000)
+    async with serving(Fixed(RUNNING)) as client, trio.open_nursery() as crowd:
+        # GIVEN as many connections as there may be
+        streams = [await client.stream() for _ in range(server.MAX_CONNECTIONS)]
+        assert not await client.answers()
+
+        # WHEN each of them is used again and again, and opened again when it ends
+        for stream in streams:
+            crowd.start_soon(_hammer, client, stream)
+
+        # THEN whoever asks is served
+        with trio.fail_after(WAIT_S):
+            while not await client.answers():
+                pass
+        crowd.cancel_scope.cancel()
+
+
+async def _hammer(client: Client, stream: trio.SocketStream) -> None:
+    while True:
+        with suppress(OSError, trio.BrokenResourceError):
+            async with stream:
+                while True:
+                    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    if not await stream.receive_some(65536):
+                        break
+        stream = await client.stream()
 
 
 @pytest.mark.fault("X3")
