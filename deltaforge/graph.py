@@ -228,7 +228,7 @@ class Graph:
             budget=unit.attachment.budget,
             encoder=self._encoder(unit),
             metrics=self.metrics.sink(unit.id),
-            report=self._reporter(unit.id),
+            report=self._sink_reporter(unit),
             spared=self._spared(unit),
             passed_over=lambda: unit.attachment.passed_over,
         )
@@ -277,7 +277,7 @@ class Graph:
                 spared=self._spared(unit),
                 encoder=self._encoder(unit),
                 metrics=self.metrics.sink(unit.id),
-                report=self._reporter(unit.id),
+                report=self._sink_reporter(unit),
                 checkpoint=unit.checkpoint,
                 identity=Identity(self.config.spec.source.config.publication, self._fingerprint, self._instance),
                 slot=self._control.slot_state,
@@ -359,6 +359,22 @@ class Graph:
     def _parked(self, unit: SinkUnit) -> bool:
         """By its own guard: one that we left behind comes back with the next epoch."""
         return unit.attachment.attached and self._state_of(unit) == "detached"
+
+    def _sink_reporter(self, unit: SinkUnit) -> Callable[[str, str], None]:
+        report = self._reporter(unit.id)
+
+        def report_of_sink(state: str, detail: str) -> None:
+            report(state, detail)
+            if state == "detached":
+                self._bring_back(unit)
+
+        return report_of_sink
+
+    def _bring_back(self, parked: SinkUnit) -> None:
+        """Whom we left behind may be needed now that `parked` does nothing; only a new epoch attaches them again."""
+        left_behind = any(not other.attachment.attached for other in self.units)
+        if left_behind and not self._enough_without(parked, self._delivers):
+            self.rewind.raise_to(self.epoch.value)
 
     def _reporter(self, who: str) -> Callable[[str, str], None]:
         def report(state: str, detail: str) -> None:

@@ -80,3 +80,21 @@ def test_nobody_is_left_behind_for_a_sink_that_has_not_passed_its_guard_in_this_
     assert second.attachment.detach_if_dispensable("in this test") is False
     first.gate.set(2)
     assert second.attachment.detach_if_dispensable("in this test") is True
+
+
+def test_a_sink_that_parks_itself_brings_back_whom_it_stood_in_for() -> None:
+    """Guards against a pipeline that stands still: one sink is left behind, and the only other one is parked."""
+    made = graph()
+    first, second = made.units
+    made.epoch.set(1)
+    first.gate.set(1)
+    first.actor._report("running")
+    assert second.attachment.detach_if_dispensable("in this test") is True
+    assert made.rewind.value == 0
+    first.actor._report("detached", "it stands behind the slot")
+    assert made.rewind.value == 1
+    # WHEN it parks itself again in the next epoch, in which the other one takes part
+    made.epoch.set(2)
+    made.budget.reset(2)
+    first.actor._report("detached", "it stands behind the slot")
+    assert made.rewind.value == 1
