@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.model.faults import Faults
 from tests.model.histories import BORN, Message, Transaction
-from tests.model.state import Instance, State, Topic, committed
+from tests.model.state import State, Topic, committed
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -47,8 +47,9 @@ class Checks(Faults):
                 return problem
             # Of a stream that is over the next Lease will judge; one that was parked in this epoch has passed its gate.
             if state.server.owner == i and not state.damage.kind:
+                _, began, _ = self.epochs[instance.lease]
                 for j, sink in enumerate(instance.sinks):
-                    if sink.report == "parked" and sink.gate and not self.lacked(state, j, topics[j], instance):
+                    if sink.report == "parked" and sink.gate and not self.lacks(state, j, topics[j], began):
                         return "I14 a sink is parked although it lacked nothing"
         return ""
 
@@ -165,7 +166,7 @@ class Checks(Faults):
             moved = server.confirmed != damage.confirmed and not self.moved_by_hand(state)
             if damage.kind and moved:
                 return f"I14 refused after the slot was moved from {damage.confirmed} to {server.confirmed}"
-        elif self.is_needed(damage.sink):
+        elif self.is_needed(state, topics, damage.sink):
             # A rival who still has the slot's first position in hand writes `born` again, and rightly goes on.
             again = damage.kind == "forgot" and bool(topics[damage.sink].born)
             if damage.kind != "recreated" and not again and server.confirmed > damage.confirmed:
@@ -178,13 +179,17 @@ class Checks(Faults):
         """Whether something is lost that nobody can bring back."""
         return self.lost_by_failover(state, topics) if state.damage.kind == "failover" else bool(state.damage.kind)
 
-    def is_needed(self, j: int) -> bool:
-        return self.setup.mode == "quorum" or self.product.needed[j]
+    def is_needed(self, state: State, topics: list[Topic], j: int) -> bool:
+        """Whether the policy cannot do without a sink, because of what the others lack as well."""
+        if self.setup.mode != "quorum":
+            return self.product.needed[j]
+        confirmed = state.server.confirmed
+        able = [n for n, topic in enumerate(topics) if n != j and not self.lacks(state, n, topic, confirmed)]
+        return len(able) < (self.setup.quorum or 1)
 
-    def lacked(self, state: State, j: int, topic: Topic, instance: Instance) -> bool:
-        """Whether the stream began above something that a sink does not have, or not as far as its record says."""
-        began = self.epochs[instance.lease][1]
-        forgotten = [e for e in self.source.worlds[state.server.world].entries if _forgotten(e, began)]
+    def lacks(self, state: State, j: int, topic: Topic, confirmed: int) -> bool:
+        """Whether a slot at `confirmed` is past something that a sink, as far as its record says, does not have."""
+        forgotten = [e for e in self.source.worlds[state.server.world].entries if _forgotten(e, confirmed)]
         if self.kinds[j] == "file":
             return any(not set(entry.rows()) <= set(topic.log) for entry in forgotten)
         flushed = self.flushed(j, topic)

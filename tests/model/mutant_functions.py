@@ -100,6 +100,11 @@ def delivers_by_its_last_word(graph: Graph, unit: SinkUnit) -> bool:
     return unit.attachment.attached and graph.reports[unit.id][0] == "running"
 
 
+def parked_when_left_behind(graph: Graph, unit: SinkUnit) -> bool:
+    """Who was left behind counts as gone for good."""
+    return not unit.attachment.attached or graph.reports[unit.id][0] == "detached"
+
+
 def nothing(*asked: object) -> None:
     """A check that finds nothing."""
 

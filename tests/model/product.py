@@ -256,8 +256,20 @@ class Product(Records):
 
         return self.once(("dispensable", sink, places), ask)
 
+    def brings_back(self, sink: int, places: tuple[Place, ...]) -> bool:
+        """Whether a sink that parks itself makes the pipeline ask for a new epoch."""
+
+        def ask() -> bool:
+            parked = self._placed(places)[sink].actor
+            self._graph.rewind.set(0)
+            parked._report("detached", "asked by the model")
+            return self._graph.rewind.value > 0
+
+        return self.once(("brings back", sink, places), ask)
+
     def _placed(self, places: tuple[Place, ...]) -> list[SinkUnit]:
         """The graph's sinks, as if all this had happened to them."""
+        self._graph.epoch.set(EPOCH)
         for unit, place in zip(self._graph.units, places, strict=True):
             unit.attachment.attached = place.attached
             self._graph.reports[unit.id] = ("detached" if place.report == "parked" else place.report, "")

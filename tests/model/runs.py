@@ -92,6 +92,8 @@ RUNS: dict[str, Run] = {
     "quorum of one, two faults": _sinks(
         "pair", (EXACT, EXACT), "quorum", {"crash", "sink", "doubt"}, 2, quorum=1, room=2, deep=True
     ),
+    "quorum of one, Kafka loses rows": _sinks("one", (EXACT, EXACT), "quorum", TOPICS, quorum=1),
+    "quorum of one, damage": _sinks("one", (EXACT, EXACT), "quorum", SERVER, quorum=1),
     "quorum, two of three": _sinks("one", (EXACT,) * 3, "quorum", {"crash"}, quorum=2),
     "quorum, two of three, more faults": _sinks("one", (EXACT,) * 3, "quorum", PROCESS, quorum=2, deep=True),
     "two sinks at first start": _sinks("one", (EXACT, EXACT), "all", {"crash", "drop"}, 2, born=False),

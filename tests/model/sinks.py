@@ -116,9 +116,9 @@ class Sinks(Base):
         instance = state.instances[i]
         if not self.product.spared(j, self.places(instance)):
             return self.refuse(state, i, f"sink {j}: {why}")
-        sink = instance.sinks[j]
+        sink, back = instance.sinks[j], self.product.brings_back(j, self.places(instance))
         parked = replace(self.blank(j, sink), report="parked", gate=sink.gate or not sink.age)
-        return f"{i}.{j}: is parked, {why}", self.put(state, i, j, parked)
+        return f"{i}.{j}: is parked, {why}", self.put(state, i, j, parked, rewind=instance.rewind or back)
 
     def doubted(self, state: State, i: int, j: int, why: str) -> Iterator[Step]:
         for n, after in enumerate(self.doubt(state, i, j)):
