@@ -172,6 +172,8 @@ class KafkaSinkActor:
                             await session.abort()
                 except DeltaforgeError as error:
                     outcome = error
+                if session is not None and isinstance(outcome, DeltaforgeError):
+                    outcome = await session.explain(outcome)
                 nursery.cancel_scope.cancel(reason="the epoch is over")
         finally:
             if session is not None:

@@ -74,6 +74,13 @@ def _suspicion(error: KafkaError, message: Message) -> int:
     return len(message.value() or b"")
 
 
+_UNSAID = ("_PURGE_QUEUE", "_PURGE_INFLIGHT", "_FATAL")
+
+
+class Unsaid(TransientError):
+    """A record was not taken because its transaction had failed before: librdkafka tells the reason when asked."""
+
+
 class Doubt(Exception):
     """Nobody knows what became of the open transaction: throw the producer away and rewind."""
 
@@ -128,7 +135,7 @@ class KafkaProducer:
         found = classify(error, doing=f'write to topic "{topic}"', topic=topic, brokers=self._brokers)
         if reaction(error) is Reaction.POISON:
             return OperatorError(f"{describe_row(value)}: {found}", hint=found.hint)
-        return found
+        return Unsaid(str(found)) if error.name() in _UNSAID else found
 
     # ---- life
 
@@ -231,6 +238,16 @@ class KafkaProducer:
         """Abort the open transaction. Raises Doubt when that fails within two seconds."""
         deadline = trio.current_time() + _ABORT_S
         await self._until("abort the Kafka transaction", lambda p: p.abort_transaction(_SLICE_S), deadline)
+
+    async def explain(self, cause: DeltaforgeError) -> DeltaforgeError:
+        """Why the transaction failed, if `cause` does not say it; else `cause`."""
+        if isinstance(cause, Unsaid) and self._producer is not None:
+            try:
+                # Refused with the reason as long as a failed transaction has not been aborted.
+                await self._call(lambda p: p.begin_transaction())
+            except KafkaException as error:
+                return classify(error.args[0], doing="write in a Kafka transaction", brokers=self._brokers)
+        return cause
 
     async def flush(self, deadline: float) -> None:
         """Wait until every produced record is delivered.

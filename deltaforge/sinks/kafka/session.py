@@ -21,6 +21,7 @@ from deltaforge.sinks.kafka.producer import KafkaProducer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deltaforge.errors import DeltaforgeError
     from deltaforge.model import Lease
     from deltaforge.sinks.kafka.wiring import KafkaWiring
 
@@ -169,6 +170,10 @@ class Session:
         self._answered += 1
         await failpoint_async("kafka.after_rebuild")
         await check_lease(self._w.slot, self._lease)
+
+    async def explain(self, cause: DeltaforgeError) -> DeltaforgeError:
+        """The reason behind `cause`, where librdkafka tells it only when asked."""
+        return await self._ledger.explain(cause)
 
     async def abort(self) -> None:
         """Abort the open Kafka transaction, so that readers need not wait for its timeout. Raises Doubt."""
