@@ -16,10 +16,13 @@ import time
 import trio
 
 from actors import current_actor
+from deltaforge.logs import get_logger
 
 VARIABLE = "DELTAFORGE_FAILPOINTS"
 _FOR_EVER_S = 3600.0
 _SLOW_S = 6.0
+
+log = get_logger("failpoints")
 
 
 class FailpointHit(Exception):
@@ -85,6 +88,9 @@ async def failpoint_async(name: str) -> None:
 
 
 def _act(name: str, action: str | None) -> None:
+    if action is not None:
+        # What comes of it may coincide with another failure, and be told as that one.
+        log.warning(f"failpoint {name}", action=action)
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "raise":
