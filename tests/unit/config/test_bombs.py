@@ -19,7 +19,7 @@ from deltaforge.config.load import load_bytes
 from deltaforge.config.yamltext import MAX_BYTES, MAX_NODES, MAX_PROBLEMS, read
 from deltaforge.sinks.kafka.client_conf import check_client_conf
 
-BYTES = min(int(os.environ.get("DELTAFORGE_BOMB_BYTES", "40000")), MAX_BYTES)
+BYTES = min(int(os.environ.get("DELTAFORGE_BOMB_BYTES", "20000")), MAX_BYTES)
 MEMORY_MIB = 64
 """More than all of them may add to a process, one after the other."""
 CPU_S = 300
