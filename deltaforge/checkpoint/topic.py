@@ -25,12 +25,14 @@ from deltaforge.sinks.kafka import faults
 from deltaforge.sinks.kafka.cluster import SLICE_S, Cluster, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 SILENCE_S = 30.0
 """How long the partition may show neither a record nor its end before the broker counts as away."""
 
 _AT_ONCE = 5000
+_PATIENCE_S = 2.0
+"""Our own last transaction has ended sooner: a longer wait is for somebody else's, and worth telling."""
 
 _READER: dict[str, object] = {
     "group.id": "deltaforge-checkpoint-reader",  # librdkafka wants one; nothing is ever committed to it
@@ -51,6 +53,10 @@ _WRITER: dict[str, object] = {
 }
 
 
+def _untold(_: str) -> None:
+    """Nobody wants to know."""
+
+
 class CheckpointTopic:
     """Reads and prepares one checkpoint topic. `client_properties` are librdkafka's; those of producing are ignored.
 
@@ -69,18 +75,19 @@ class CheckpointTopic:
         Raises:
           Refused: a record is damaged, not ours or of a newer format.
         """
-        return await self._newest(stable=True, wait_s=0.0)
+        return await self._newest(stable=True, wait_s=0.0, held_up=_untold)
 
-    async def read(self, *, wait_s: float) -> Stored:
+    async def read(self, *, wait_s: float, held_up: Callable[[str], None] = _untold) -> Stored:
         """The newest committed records of the log as long as it is now; empty when there is no topic.
 
-        Waits up to `wait_s` seconds for transactions of others that are open below the log's end.
+        Waits up to `wait_s` seconds for transactions of others that are open below the log's end. `held_up` is told
+        in a line what is waited for, when that takes more than a moment.
 
         Raises:
           TransientError: such a transaction is still open.
           Refused: a record is damaged, not ours or of a newer format.
         """
-        return await self._newest(stable=False, wait_s=wait_s)
+        return await self._newest(stable=False, wait_s=wait_s, held_up=held_up)
 
     async def topic_marks(self, topics: Sequence[str]) -> tuple[TopicMark, ...]:
         """Id, partitions and ends (asked as read_uncommitted) of data topics, in the given order.
@@ -100,6 +107,16 @@ class CheckpointTopic:
             TopicMark(topic, described[topic][0], tuple(ends[topic, number] for number in described[topic][1]))
             for topic in topics
         )
+
+    async def pinned(self, marks: Sequence[TopicMark]) -> frozenset[tuple[str, int, int]]:
+        """Partitions whose committed readers stand before an open transaction, below the ends that `marks` have.
+
+        Returns topic, partition and the offset where they stand.
+        """
+        self._cluster.begin()
+        before = {(mark.topic, number): end for mark in marks for number, end in enumerate(mark.high_watermarks)}
+        stable = await self._cluster.ends(list(before), stable=True)
+        return frozenset((*place, at) for place, at in stable.items() if at < before[place])
 
     async def ensure(self, like_topic: str | None) -> tuple[str, ...]:
         """Create the topic when it is missing, replicated like `like_topic` (None: as the broker's defaults say).
@@ -174,7 +191,7 @@ class CheckpointTopic:
         except Unreadable as error:
             return replicas, None, (f'cannot read min.insync.replicas of topic "{like_topic}": {error}',)
 
-    async def _newest(self, *, stable: bool, wait_s: float) -> Stored:
+    async def _newest(self, *, stable: bool, wait_s: float, held_up: Callable[[str], None]) -> Stored:
         self._cluster.begin()
         newest = Newest(self.name)
         if await self._cluster.describe(self.name) is None:
@@ -188,7 +205,7 @@ class CheckpointTopic:
         try:
             for start, stop in windows(low, end):
                 await failpoint_async("checkpoint.reading")
-                await self._window(consumer, newest, start, stop, wait_s)
+                await self._window(consumer, newest, start, stop, wait_s, held_up)
                 if newest.close_window():
                     break
         finally:
@@ -196,12 +213,20 @@ class CheckpointTopic:
                 await self._cluster.thread(consumer.close)
         return newest.stored()
 
-    async def _window(self, consumer: ck.Consumer, newest: Newest, start: int, stop: int, wait_s: float) -> None:
+    async def _window(
+        self,
+        consumer: ck.Consumer,
+        newest: Newest,
+        start: int,
+        stop: int,
+        wait_s: float,
+        held_up: Callable[[str], None],
+    ) -> None:
         """Read one window to its stop."""
         await self._cluster.thread(lambda: consumer.assign([ck.TopicPartition(self.name, 0, start)]))
         heard = trio.current_time()
         reached = start
-        pinned = False
+        pinned = told = False
         while reached < stop:
             for message in await self._cluster.thread(lambda: _poll(consumer)):
                 offset, error = message.offset() or 0, message.error()
@@ -215,8 +240,12 @@ class CheckpointTopic:
                     self._complained(error)
                     continue
                 heard, pinned = trio.current_time(), error is not None
-            if pinned and reached < stop and trio.current_time() - heard >= wait_s:
+            pinned_s = trio.current_time() - heard if pinned and reached < stop else -1.0
+            if pinned_s >= wait_s:
                 raise self._pinned(reached, stop)
+            if pinned_s >= _PATIENCE_S and not told:
+                held_up(self._pinned(reached, stop).line())
+                told = True
             if not pinned and self._cluster.silent(heard, SILENCE_S):
                 raise self._cluster.away(f'read checkpoint topic "{self.name}"', "the broker sends nothing")
 
@@ -232,7 +261,9 @@ class CheckpointTopic:
         return TransientError(
             f'checkpoint topic "{self.name}": the open transaction of another producer pins the partition at offset '
             f"{at} (its end is {end}); what lies above cannot be read yet",
-            hint="it ends with its timeout; if it does not, look for it with kafka-transactions.sh find-hanging",
+            hint="it ends with its timeout; for its producer's id run: kafka-transactions.sh --bootstrap-server "
+            f"{self._cluster.brokers} describe-producers --topic {self.name} --partition 0; if nobody is left to end "
+            f"it: ... abort --topic {self.name} --partition 0 --start-offset {at}",
         )
 
 

@@ -84,8 +84,8 @@ MUTANTS = (
         (
             Edit(
                 "deltaforge/checkpoint/topic.py",
-                "return await self._newest(stable=False, wait_s=wait_s)",
-                "return await self._newest(stable=True, wait_s=wait_s)",
+                "return await self._newest(stable=False, wait_s=wait_s, held_up=held_up)",
+                "return await self._newest(stable=True, wait_s=wait_s, held_up=held_up)",
             ),
         ),
     ),
@@ -123,7 +123,7 @@ MUTANTS = (
             ),
             Edit(
                 _OPENING,
-                "    stored = await checkpoint.read(wait_s=wait_s)\n",
+                "    stored = await checkpoint.read(wait_s=wait_s, held_up=held_up)\n",
                 "    stored = checkpoint.early[-1]\n",
             ),
         ),

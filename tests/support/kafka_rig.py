@@ -21,7 +21,7 @@ from tests.support.kafka_topics import create_topic, read_topic
 from tests.support.sink_rig import Handles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from deltaforge.envelopes.heartbeat import Heartbeat
 
@@ -34,14 +34,18 @@ class BornTopic:
         self._born = False
         self.name = topic.name
 
-    async def read(self, *, wait_s: float) -> Stored:
+    async def read(self, *, wait_s: float, held_up: Callable[[str], None]) -> Stored:
         """The newest records."""
         if not self._born:
             self._born = True
             await self._topic.ensure(None)
             first = Progress(flush_lsn=Lsn(1))
             await self._topic.write_first(Checkpoint("born", "sys", 1, "db", "slot", "pub", "v1", "rig", 0, first))
-        return await self._topic.read(wait_s=wait_s)
+        return await self._topic.read(wait_s=wait_s, held_up=held_up)
+
+    async def pinned(self, marks: Sequence[TopicMark]) -> frozenset[tuple[str, int, int]]:
+        """Where committed readers stand still."""
+        return await self._topic.pinned(marks)
 
     async def topic_marks(self, topics: Sequence[str]) -> tuple[TopicMark, ...]:
         """Ids and ends of data topics."""

@@ -212,6 +212,7 @@ class KafkaSinkActor:
                 wait_s=w.transaction_timeout_s + _READ_MARGIN_S,
                 accept_gap=w.accept_gap,
                 expected_topics=topics,
+                held_up=lambda why: self._report("waiting", why),
             )
         for warning in opened.warnings:
             log.warning("data topic changed", sink=w.config.id, detail=warning)

@@ -25,9 +25,11 @@ class CheckpointReader(Protocol):
 
     name: str
 
-    async def read(self, *, wait_s: float) -> Stored: ...
+    async def read(self, *, wait_s: float, held_up: Callable[[str], None]) -> Stored: ...
 
     async def topic_marks(self, topics: Sequence[str]) -> tuple[TopicMark, ...]: ...
+
+    async def pinned(self, marks: Sequence[TopicMark]) -> frozenset[tuple[str, int, int]]: ...
 
 
 class LeaseLost(TransientError):
@@ -72,15 +74,18 @@ async def go_on_from(
     wait_s: float,
     accept_gap: Lsn,
     expected_topics: Sequence[str],
+    held_up: Callable[[str], None],
 ) -> Opened:
     """Read the checkpoint record and decide whether this stream continues it (steps after init_transactions).
+
+    `held_up` is told what the record is waited for, when that takes more than a moment.
 
     Raises:
       Refused: the guard says no.
       LeaseLost: the slot changed hands meanwhile.
       OperatorError: a data topic is missing.
     """
-    stored = await checkpoint.read(wait_s=wait_s)
+    stored = await checkpoint.read(wait_s=wait_s, held_up=held_up)
     state = await check_lease(slot, lease)
     record = stored.running or stored.born
     if record is None:

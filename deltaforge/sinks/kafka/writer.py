@@ -9,6 +9,7 @@ import trio
 from actors import beat_here
 from deltaforge.errors import TransientError
 from deltaforge.failpoints import failpoint_async
+from deltaforge.logs import get_logger
 from deltaforge.sinks.kafka.opening import compare_topics
 from deltaforge.sinks.kafka.partition import partitions
 from deltaforge.sinks.kafka.topics import create_missing
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from deltaforge.model import Lease, TopicMark
     from deltaforge.sinks.kafka.session import Session
     from deltaforge.sinks.kafka.wiring import KafkaWiring
+
+log = get_logger("kafka")
 
 _PENDING_BYTES = 8 * 1024 * 1024
 """Encoded bytes kept while a commit is in flight; more and we wait for it."""
@@ -40,6 +43,7 @@ class Writer:
         self._marked_at = self._turned_at = trio.current_time()
         self._pending: list[Encoded] = []
         self._pending_bytes = self._unhanded = 0
+        self._pinned: frozenset[tuple[str, int, int]] = frozenset()
 
     @property
     def pending(self) -> bool:
@@ -138,7 +142,26 @@ class Writer:
         known = tuple(self._marks.values())
         try:
             found = await self._w.checkpoint.topic_marks([mark.topic for mark in known])
+            self._tell(await self._w.checkpoint.pinned(known))
         except TransientError:
             return
         marks, _ = compare_topics(known, found)
         self._marks |= {mark.topic: mark for mark in marks}
+
+    def _tell(self, pinned: frozenset[tuple[str, int, int]]) -> None:
+        """Say once where committed readers stand still. Ours have ended: somebody else's transaction is open there.
+
+        It keeps us from nothing, so nothing else would tell.
+        """
+        for topic, partition, offset in sorted(pinned - self._pinned):
+            where = f"--topic {topic} --partition {partition}"
+            log.warning(
+                "committed readers are held up by the open transaction of another producer",
+                sink=self._w.config.id,
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                hint=f"for its producer's id run: kafka-transactions.sh --bootstrap-server {self._w.config.brokers} "
+                f"describe-producers {where}; if nobody is left to end it: ... abort {where} --start-offset {offset}",
+            )
+        self._pinned = pinned

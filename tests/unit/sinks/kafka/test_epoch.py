@@ -71,6 +71,10 @@ class Checkpoints:
 
     name = "_checkpoints"
 
+    async def pinned(self, marks: Sequence[TopicMark]) -> frozenset[tuple[str, int, int]]:
+        """Nobody is held up."""
+        return frozenset()
+
     async def topic_marks(self, topics: Sequence[str]) -> tuple[TopicMark, ...]:
         return (MARK,)
 

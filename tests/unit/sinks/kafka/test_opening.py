@@ -12,7 +12,7 @@ from deltaforge.sinks.kafka.faults import missing_topic
 from deltaforge.sinks.kafka.opening import Identity, LeaseLost, check_lease, compare_topics, go_on_from
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 LEASE = Lease(3, 4711, "77", 1, (), "shop", "s", Lsn(900))
 SLOT = SlotState(True, 4711, Lsn(900), Lsn(800), "reserved", Lsn(5000), "77", "shop", 0)
@@ -35,8 +35,12 @@ class Topic:
     def __init__(self, stored: Stored, marks: Sequence[TopicMark] = ()) -> None:
         self.stored, self.marks = stored, {mark.topic: mark for mark in marks}
 
-    async def read(self, *, wait_s: float) -> Stored:
+    async def read(self, *, wait_s: float, held_up: Callable[[str], None]) -> Stored:
         return self.stored
+
+    async def pinned(self, marks: Sequence[TopicMark]) -> frozenset[tuple[str, int, int]]:
+        """Nobody is held up."""
+        return frozenset()
 
     async def topic_marks(self, topics: Sequence[str]) -> tuple[TopicMark, ...]:
         for topic in topics:
@@ -50,10 +54,15 @@ async def slot() -> SlotState:  # noqa: ASYNC124 - stands for a question to the 
     return SLOT
 
 
+def untold(why: str) -> None:
+    """Nothing holds up a topic that is not real."""
+    raise AssertionError(why)
+
+
 async def opened(topic: Topic, expected: Sequence[str] = ()) -> object:
     """Step through the opening."""
     return await go_on_from(
-        LEASE, topic, slot, IDENTITY, wait_s=1, accept_gap=Lsn(0), expected_topics=expected
+        LEASE, topic, slot, IDENTITY, wait_s=1, accept_gap=Lsn(0), expected_topics=expected, held_up=untold
     )
 
 
@@ -64,7 +73,7 @@ async def test_it_goes_on_from_the_running_record_before_born() -> None:
     """Guards against starting over from the slot's birth."""
     stored = Stored(born=record("born", 100), running=record("running", 950, at=920))
     result = await go_on_from(
-        LEASE, Topic(stored), slot, IDENTITY, wait_s=1, accept_gap=Lsn(0), expected_topics=()
+        LEASE, Topic(stored), slot, IDENTITY, wait_s=1, accept_gap=Lsn(0), expected_topics=(), held_up=untold
     )
     assert result.progress.flush_lsn == 950
 
