@@ -46,12 +46,14 @@ class Client:
         """`path`: a large page that exists."""
         self.port, self.path = port, path.encode()
         self.done: Counter[str] = Counter()
+        self.connected = trio.Event()
         self.token = b"Authorization: Bearer " + os.environ.get(_TOKEN, "").encode() + b"\r\n"
 
     async def connect(self) -> trio.SocketStream:
         """A new connection. Raises OSError when there is none."""
         stream = await trio.open_tcp_stream(HOST, self.port)
         self.done[CONNECTED] += 1
+        self.connected.set()
         return stream
 
     async def status(self, stream: trio.SocketStream) -> str:
@@ -230,7 +232,7 @@ REFUSED = ("huge header", "huge body", "wrong token", "tricks", "writes", "garba
 
 
 class Abuse:
-    """The process that misbehaves, inside the `with` block."""
+    """The process that misbehaves, inside the `with` block, which is entered once every kind has begun."""
 
     def __init__(self, port: int, *kinds: str, path: str, token: str) -> None:
         """`kinds` as in KINDS, all of them at once; `path`: a large page; `token`: the right one."""
@@ -281,6 +283,8 @@ async def _misbehave(port: int, path: str, kinds: list[str]) -> None:
             kind, tasks = KINDS[name]
             for _ in range(tasks):
                 nursery.start_soon(_again, kind, clients[name])
+        for client in clients.values():
+            await client.connected.wait()
         print("begun", flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)
         nursery.cancel_scope.cancel(reason="told to end")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from deltaforge import metrics
 from deltaforge.metrics import PipelineMetrics
 
@@ -106,6 +108,20 @@ def test_build_info_and_health_have_one_series_each() -> None:
 
     assert re.findall(r"^deltaforge_build_info\{(.*?),", text, re.M) == ['encoder="python"']
     assert re.findall(r"^deltaforge_health\{(.*?)\}", text, re.M) == ['state="degraded"']
+
+
+@pytest.mark.fault("X4")
+def test_no_label_is_the_name_of_anything_in_a_database() -> None:
+    """Guards against a page that grows with the tables, of which there may be thousands."""
+    pipeline = PipelineMetrics("labelled")
+    pipeline.sink("kafka").error("fenced")
+    metrics.build_info("python")
+    metrics.exposition("ok")
+
+    labels = {label for family in metrics.REGISTRY.collect() for one in family.samples for label in one.labels}
+
+    ours = {"version", "encoder", "state", "pipeline", "tenant", "sink", "kind", "channel", "actor"}
+    assert {"pipeline", "tenant", "sink", "kind", "le"} <= labels <= ours | {"le"}
 
 
 def test_the_state_word_alone_shows_no_pipeline() -> None:
