@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from deltaforge.envelopes import rowcode
 from deltaforge.envelopes.base import spec_for
@@ -78,6 +81,27 @@ def test_shapes_that_look_alike_are_told_apart() -> None:
             _, a, b, _ = row
             shown = [b"null" if text is None else f'"{text}"'.encode() for text in (a, b)]
             assert b'"a":%b,"b":%b,' % tuple(shown) in write(writer, row)
+
+
+@given(
+    st.text(
+        st.sampled_from("{}'\"\\\n()%$;N#= ä😀") | st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+    )
+)
+@example("{1/0}")
+@example("'''+str(1/0)+'''")
+@example('"\nraise SystemExit\n"')
+@example("\\N{DIGIT ONE}{{names}}")
+def test_no_name_of_a_column_is_taken_for_code(name: str) -> None:
+    """Guards against a column whose name runs in our process, and one that changes the names beside it."""
+    named = table(column(f"id{name}", "int8"), column(f"a{name}", "text"), column(f"b{name}", "text"))
+    writer = RowWriter(Plan(named, SPEC))
+
+    for row in (["1", "x", "y"], ["1", None, "y"], ["1", "x", None]):
+        for _ in range(2):
+            text = write(writer, row).decode().removeprefix('{"before":null,"after":')
+            shown, _ = json.JSONDecoder().raw_decode(text)
+            assert shown == {f"id{name}": 1, f"a{name}": row[1], f"b{name}": row[2]}
 
 
 def test_the_number_of_compiled_shapes_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
