@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 
 class CheckpointReader(Protocol):
-    """What a sink needs of its checkpoint topic beside producing to it."""
+    """What the start of an epoch needs of a sink's checkpoint topic."""
 
     name: str
 
     async def read(self, *, wait_s: float, held_up: Callable[[str], None]) -> Stored: ...
 
     async def topic_marks(self, topics: Sequence[str]) -> tuple[TopicMark, ...]: ...
+
+
+class CheckpointKeeper(CheckpointReader, Protocol):
+    """What a sink needs of it all the time, beside producing to it."""
 
     async def pinned(self, marks: Sequence[TopicMark]) -> frozenset[tuple[str, int, int]]: ...
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deltaforge.metrics import SinkMetrics
     from deltaforge.model import Batch, Checkpoint, Lease, Lsn, Receipt, SlotState
     from deltaforge.sinks.base import Rewind
-    from deltaforge.sinks.kafka.opening import CheckpointReader, Identity
+    from deltaforge.sinks.kafka.opening import CheckpointKeeper, Identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class KafkaWiring:
     encoder: Encoder
     metrics: SinkMetrics
     report: Callable[[str, str], None]
-    checkpoint: CheckpointReader
+    checkpoint: CheckpointKeeper
     identity: Identity
     slot: Callable[[], Awaitable[SlotState]]
     encode_record: Callable[[Checkpoint], tuple[bytes, bytes]]

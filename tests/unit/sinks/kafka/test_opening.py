@@ -38,10 +38,6 @@ class Topic:
     async def read(self, *, wait_s: float, held_up: Callable[[str], None]) -> Stored:
         return self.stored
 
-    async def pinned(self, marks: Sequence[TopicMark]) -> frozenset[tuple[str, int, int]]:
-        """Nobody is held up."""
-        return frozenset()
-
     async def topic_marks(self, topics: Sequence[str]) -> tuple[TopicMark, ...]:
         for topic in topics:
             if topic not in self.marks:
