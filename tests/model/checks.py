@@ -167,9 +167,7 @@ class Checks(Faults):
             if damage.kind and moved:
                 return f"I14 refused after the slot was moved from {damage.confirmed} to {server.confirmed}"
         elif self.is_needed(state, topics, damage.sink):
-            # A rival who still has the slot's first position in hand writes `born` again, and rightly goes on.
-            again = damage.kind == "forgot" and bool(topics[damage.sink].born)
-            if damage.kind != "recreated" and not again and server.confirmed > damage.confirmed:
+            if damage.kind != "recreated" and server.confirmed > damage.confirmed:
                 return f"I14 refused after the slot was moved to {server.confirmed}, past what was durable"
         else:
             return "I14 refused because of a sink that could be spared"

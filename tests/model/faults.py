@@ -11,6 +11,7 @@ from tests.model.state import (
     LEASE,
     Damage,
     Instance,
+    Reader,
     Server,
     Sink,
     State,
@@ -128,12 +129,14 @@ class Faults(Reading, Sinks):
                 pinned = replace(topic, stable=(topic.creating, topic.born, topic.record))
                 yield "pin", f"kafka {j}: another producer opens a transaction", with_topic(state, j, pinned)
             if not state.damage.kind:
-                for kind, label, after in self.kafka_damage(topic):
+                for kind, label, after in self.kafka_damage(state, topic):
                     yield kind, f"kafka {j} {label}", self.damaged(state, j, kind, after)
 
-    def kafka_damage(self, topic: Topic) -> Iterator[tuple[str, str, Topic]]:
+    def kafka_damage(self, state: State, topic: Topic) -> Iterator[tuple[str, str, Topic]]:
         """A cluster that lost rows also knows their producers no more."""
-        if topic.born or topic.record:
+        # A rival who is about to write `born` would write it over what is lost, and nothing would show that.
+        rival = len(state.instances) > 1 and any(_starts(one.reader) for one in state.instances)
+        if (topic.born or topic.record) and not rival:
             emptied = replace(topic, creating=False, born=0, record=0, stable=None)
             yield "forgot", "loses its checkpoint topic", replace(fenced(emptied, -1), record=0)
         if topic.state or not topic.record:
@@ -211,3 +214,9 @@ class Faults(Reading, Sinks):
         above = [at for at in self.positions(server.world) if at > server.confirmed]
         for at in {*above[:1], *above[-1:]}:
             yield becomes("advance", f"the slot is advanced to {at}", True, at)
+
+
+def _starts(reader: Reader) -> bool:
+    """Whether a reader has decided on a first start, or will, because it has found no slot."""
+    finds_none = reader.phase == "peek" and not reader.slot
+    return finds_none or reader.phase in ("creating", "create", "made", "born", "write")

@@ -17,14 +17,15 @@ from deltaforge.config.load import load_bytes
 from deltaforge.errors import Refused
 from deltaforge.graph import Graph
 from deltaforge.metrics import PipelineMetrics
-from deltaforge.model import Lsn, Progress, Receipt, SlotState, Stored, TopicMark
+from deltaforge.model import Progress, Receipt, SlotState, Stored, TopicMark
+from deltaforge.position import NO_LSN
 from deltaforge.runtime import RunOptions
 from deltaforge.sinks.kafka import grouping, opening
 from tests.model.interning import Interned, Value
 from tests.model.records import EPOCH, IDENTITY, TOPIC, Records, mark_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from deltaforge.graph import SinkUnit
     from deltaforge.source.sql import ControlSession
@@ -168,7 +169,7 @@ class Product(Records):
 
             held = self.leases[lease]
             work = opening.go_on_from(
-                held, reader, look, IDENTITY, wait_s=0, accept_gap=Lsn(0), expected_topics=[TOPIC]
+                held, reader, look, IDENTITY, wait_s=0, accept_gap=NO_LSN, expected_topics=[TOPIC], held_up=_untold
             )
             try:
                 result = _at_once(work)
@@ -312,11 +313,15 @@ class _Checkpoints:
     def __init__(self, stored: Stored, marks: tuple[int, int]) -> None:
         self._stored, self._marks = stored, marks
 
-    async def read(self, *, wait_s: float) -> Stored:  # noqa: ASYNC124 - asynchronous for its caller
+    async def read(self, *, wait_s: float, held_up: Callable[[str], None]) -> Stored:  # noqa: ASYNC124 - asynchronous for its caller
         return self._stored
 
     async def topic_marks(self, topics: Sequence[str]) -> tuple[TopicMark, ...]:  # noqa: ASYNC124
         return tuple(mark_of(self._marks) for _ in topics)
+
+
+def _untold(why: str) -> None:
+    """Nobody listens to why a record is waited for."""
 
 
 def _at_once(work: Coroutine[object, object, Value]) -> Value:
