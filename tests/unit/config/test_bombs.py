@@ -95,6 +95,7 @@ def load(data: bytes) -> list[str]:
     return [f"{problem.message}" for problem in loaded.error.problems]
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.slow
 def test_bombs_cost_a_process_little(capsys: pytest.CaptureFixture[str]) -> None:
     """Guards against a file of a few letters that takes the machine, in whatever way YAML has for it."""
