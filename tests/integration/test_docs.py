@@ -45,6 +45,8 @@ FIRST_STEPS = {README_DEMO, DEMO, ASK_DEMO, CHANGE_DEMO}
 OWN_SERVERS = {WAL_LEVEL, ROLE, STDOUT, TOPIC, README_RUN, OBSERVE, CONSUME, RUN, ASK, BREAK, DROP_SLOT}
 REPLACE = {f"docs/howto/replace-debezium.md {name}" for name in ("bash 1", "bash 2", "sql 1", "sql 2")}
 """Executed in test_docs_replace.py."""
+SECURITY = {f"docs/explanation/security.md {name}" for name in ("sql 1", "bash 1", "bash 2")}
+"""Executed in test_docs_security.py."""
 NOT_EXECUTED = {README_TESTS: "it is this test run"}
 ENVIRONMENT = {
     "POSTGRES_DSN": "postgres://user:password@localhost:5432/orders",
@@ -62,7 +64,7 @@ OF_A_SINK = {"create_topics", "envelope", "key", "topic"}
 
 def test_every_command_is_executed_or_says_why_not() -> None:
     """Guards against instructions that nobody has ever followed."""
-    assert blocks("bash", "sql").keys() == FIRST_STEPS | OWN_SERVERS | REPLACE | NOT_EXECUTED.keys()
+    assert blocks("bash", "sql").keys() == FIRST_STEPS | OWN_SERVERS | REPLACE | SECURITY | NOT_EXECUTED.keys()
 
 
 @pytest.mark.parametrize("page", PAGES)

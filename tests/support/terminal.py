@@ -33,10 +33,18 @@ chmod +x "$3"/bin/*
 printf 'PATH=%s/bin:$PATH\\n' "$(realpath "$3")" > "$3/bin/activate"
 """
 _TOOL = 'exec {java} -Xmx256m -XX:TieredStopAtLevel=1 -cp "{jars}" {main} "$@"\n'
-_CURL = '''exec {python} -c "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())" "$@"\n'''
+_CURL = """\
+exec {python} -c "
+import sys, urllib.request
+asked = urllib.request.Request(sys.argv[-1])
+if '@-' in sys.argv:
+    asked.add_header(*sys.stdin.read().strip().split(': '))
+print(urllib.request.urlopen(asked).read().decode())
+" "$@"
+"""
 SHIMS = {
     "python3": _VENV,
-    "python": "exec {python} \"$@\"\n",
+    "python": 'exec {python} "$@"\n',
     "psql": 'exec {postgres}/psql "$@"\n',
     "curl": _CURL,
     "kafka-topics.sh": _TOOL.replace("{main}", "org.apache.kafka.tools.TopicCommand"),
