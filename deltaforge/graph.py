@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actors import Cell, Mailbox
 from deltaforge.attachment import Attachment, Budgets, Rewinds
 from deltaforge.batcher.actor import BatcherActor
 from deltaforge.checkpoint.actor import CheckpointActor
-from deltaforge.checkpoint.policy import enough
 from deltaforge.checkpoint.record import encode as encode_record
 from deltaforge.checkpoint.topic import CheckpointTopic
 from deltaforge.config.schema import FileSinkConfig, KafkaSinkConfig, MemorySinkConfig
@@ -36,6 +36,7 @@ from deltaforge.source.faults import SlotExists
 from deltaforge.source.reader import ReaderActor
 from deltaforge.source.slot import create_slot, options_fingerprint
 from deltaforge.source.stream import Gate
+from deltaforge.sparing import Sparing
 from deltaforge.startup import FirstStart
 from deltaforge.transactions.actor import AssemblerActor
 from deltaforge.transactions.assembler import split
@@ -101,8 +102,11 @@ class Graph:
         self.units = [SinkUnit(sink, self._capacity(sink)) for sink in config.spec.sinks]
         self.reports: dict[str, tuple[str, str]] = {}
         self._encoders: list[Encoder] = []
+        self._sparing = self._sparing_of(config)
         for unit in self.units:
-            unit.attachment = Attachment(unit.inbox, self._dispensable(unit), self._reporter(unit.id))
+            unit.attachment = Attachment(
+                unit.inbox, partial(self._sparing.dispensable, unit.id), self._reporter(unit.id)
+            )
             unit.actor = self._sink(unit)
         self.budget = Budgets([unit.attachment for unit in self.units])
         self.first_start = self._first_start()
@@ -174,9 +178,7 @@ class Graph:
 
     def _enough(self, origins: frozenset[str]) -> bool:
         """Whether the commit policy needs no other Kafka sinks than those with these checkpoint topics."""
-        policy = self.config.spec.commit_policy
-        holding = [unit.id for unit in self.units if unit.origin is None or unit.origin.name in origins]
-        return enough(policy.mode, policy.quorum, {unit.id: unit.required for unit in self.units}, holding)
+        return self._sparing.enough([u.id for u in self.units if u.origin is None or u.origin.name in origins])
 
     def _adopt(self) -> Lsn:
         """`--adopt-slot`, or a start_position that names an LSN, which says the same."""
@@ -229,7 +231,7 @@ class Graph:
             encoder=self._encoder(unit),
             metrics=self.metrics.sink(unit.id),
             report=self._sink_reporter(unit),
-            spared=self._spared(unit),
+            spared=partial(self._sparing.spared, unit.id),
             passed_over=lambda: unit.attachment.passed_over,
         )
         if isinstance(unit.config, FileSinkConfig):
@@ -274,7 +276,7 @@ class Graph:
                 epoch=self.epoch,
                 rewind=Rewinds(self.rewind, unit.attachment),
                 budget=unit.attachment.budget,
-                spared=self._spared(unit),
+                spared=partial(self._sparing.spared, unit.id),
                 encoder=self._encoder(unit),
                 metrics=self.metrics.sink(unit.id),
                 report=self._sink_reporter(unit),
@@ -331,22 +333,16 @@ class Graph:
 
     def needs(self, unit: SinkUnit) -> bool:
         """Whether the commit policy waits for this sink."""
-        mode = self.config.spec.commit_policy.mode
-        return mode == "all" or (mode == "required" and unit.required)
+        return self._sparing.needs(unit.id)
 
-    def _dispensable(self, unit: SinkUnit) -> Callable[[], bool]:
-        """Whether `unit` may be left behind: those that deliver right now are enough for the commit policy."""
-        return lambda: self._enough_without(unit, self._delivers)
-
-    def _spared(self, unit: SinkUnit) -> Callable[[], bool]:
-        """Whether `unit` may park itself for good: those that have not done so are enough for the commit policy."""
-        return lambda: self._enough_without(unit, lambda other: not self._parked(other))
-
-    def _enough_without(self, unit: SinkUnit, counts: Callable[[SinkUnit], bool]) -> bool:
-        policy = self.config.spec.commit_policy
-        if policy.mode != "quorum":
-            return not self.needs(unit) and any(self.needs(other) for other in self.units)
-        return sum(counts(other) for other in self.units if other is not unit) >= (policy.quorum or 1)
+    def _sparing_of(self, config: PipelineConfig) -> Sparing:
+        units = {unit.id: unit for unit in self.units}
+        return Sparing(
+            config.spec.commit_policy,
+            {unit.id: unit.required for unit in self.units},
+            delivers=lambda sink: self._delivers(units[sink]),
+            parked=lambda sink: self._parked(units[sink]),
+        )
 
     def _state_of(self, unit: SinkUnit) -> str:
         return self.reports.get(unit.id, ("starting", ""))[0]
@@ -373,7 +369,7 @@ class Graph:
     def _bring_back(self, parked: SinkUnit) -> None:
         """Whom we left behind may be needed now that `parked` does nothing; only a new epoch attaches them again."""
         left_behind = any(not other.attachment.attached for other in self.units)
-        if left_behind and not self._enough_without(parked, self._delivers):
+        if left_behind and not self._sparing.dispensable(parked.id):
             self.rewind.raise_to(self.epoch.value)
 
     def _reporter(self, who: str) -> Callable[[str, str], None]:

@@ -93,23 +93,13 @@ class FirstStart:
           TransientError: a server is away, or the slot's creation waits for older transactions.
           OperatorError: rights, publication, topics.
         """
-        self._server = await control.identify()
-        try:
-            await control.check_server()
-            report = await control.check_publication(self._patterns)
-        except OperatorError:
-            # Much is missing on a wrong server. That it is the wrong one is the answer that helps.
-            with contextlib.suppress(TransientError, OperatorError):
-                await self._peek()  # noqa: ASYNC120 - cancelled, the cancellation is what matters
-            raise
-        self.tables = report.tables
-        self._warn(report.warnings)
+        await self._check(control)
         looked_twice = False
         while True:
             slot = await control.slot_state()
             stored = await self._peek()
             begun = frozenset(
-                origin.name for origin, found in zip(self._origins, stored, strict=True) if found.running or found.born
+                o.name for o, found in zip(self._origins, stored, strict=True) if found.running or found.born
             )
             step = first_start(
                 slot,
@@ -133,6 +123,20 @@ class FirstStart:
                 await trio.sleep(_LOOK_AGAIN_S)
                 continue
             await self._do(step, slot, stored)
+
+    async def _check(self, control: ControlSession) -> None:
+        """Server, publication and tables. Raises as `prepare`."""
+        self._server = await control.identify()
+        try:
+            await control.check_server()
+            report = await control.check_publication(self._patterns)
+        except OperatorError:
+            # Much is missing on a wrong server. That it is the wrong one is the answer that helps.
+            with contextlib.suppress(TransientError, OperatorError):
+                await self._peek()  # noqa: ASYNC120 - cancelled, the cancellation is what matters
+            raise
+        self.tables = report.tables
+        self._warn(report.warnings)
 
     def _leave_out(self, begun: frozenset[str]) -> None:
         """Ask no more after sinks that have lost their record: their own guard parks them, nobody waits for them."""

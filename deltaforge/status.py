@@ -215,8 +215,8 @@ class Status(Protocol):
 def judge_health(views: tuple[PipelineView, ...]) -> Health:
     """Health of a process with these pipelines: failed when no pipeline is left that could work or wait.
 
-    A start that does not get on, because a server is away, says so in its detail and is a problem too. So is a sink that
-    the others go on without.
+    A start that does not get on, because a server is away, says so in its detail and is a problem too. So is a sink
+    that the others go on without.
     """
     stopped = (_line(view) for view in views if view.state in ("blocked", "refused", "failed") or _is_stuck(view))
     problems = (*stopped, *(line for view in views for line in _left_behind(view)))
