@@ -86,9 +86,12 @@ async def _attempt(keywords: dict[str, str], target: str) -> ReplicationConnecti
             elif status == pq.PollingStatus.WRITING:
                 await trio.lowlevel.wait_writable(conn.socket)
             else:
-                raise faults.from_connect_text(conn.get_error_message(), target)
+                raise session.no_descriptor(target) or faults.from_connect_text(conn.get_error_message(), target)
         conn.nonblocking = 1
         connection = ReplicationConnection(conn, target)
+    except OSError as error:
+        conn.finish()
+        raise session.no_descriptor(target) or TransientError(f"cannot connect to {target}: {error}") from None
     except BaseException:
         conn.finish()
         raise

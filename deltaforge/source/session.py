@@ -7,6 +7,7 @@ Rule 3: every address is an attempt with a deadline of its own, so that a dead f
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from typing import TYPE_CHECKING
@@ -91,6 +92,18 @@ async def resolve(dsn: Dsn) -> list[tuple[str, str, str]]:
     if dsn.conninfo_keywords().get("load_balance_hosts") == "random":
         random.shuffle(found)
     return found
+
+
+def no_descriptor(target: str) -> TransientError | None:
+    """The error for a process that can open nothing more, of which libpq says no word; None when it can."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return TransientError(
+            f"cannot connect to {target}: {os.strerror(error.errno or 0)}",
+            hint="raise the limit of open files (ulimit -n, LimitNOFILE=); deltaforge goes on by itself",
+        )
+    return None
 
 
 def deadline(dsn: Dsn) -> float:

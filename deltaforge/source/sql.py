@@ -219,7 +219,9 @@ class ControlSession:
                     opened: _Connection = await loop.run_aio_coroutine(_open(session.conninfo(keywords).decode()))
                     return opened
                 except psycopg.Error as error:
-                    failure = faults.from_connect_text(str(error), str(self._dsn))
+                    failure = session.no_descriptor(str(self._dsn)) or faults.from_connect_text(
+                        str(error), str(self._dsn)
+                    )
                     continue
             failure = TransientError(f"cannot connect to {self._dsn}: no answer within {seconds:g} s")
         assert failure is not None
