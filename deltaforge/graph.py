@@ -344,17 +344,14 @@ class Graph:
             parked=lambda sink: self._parked(units[sink]),
         )
 
-    def _state_of(self, unit: SinkUnit) -> str:
-        return self.reports.get(unit.id, ("starting", ""))[0]
-
     def _delivers(self, unit: SinkUnit) -> bool:
         """In this epoch: what it said in the last one stands until it takes the Lease, and its guard may refuse."""
         passed = unit.gate.value >= self.epoch.value
-        return passed and unit.attachment.attached and self._state_of(unit) == "running"
+        return passed and unit.attachment.attached and self.reports.get(unit.id, ("", ""))[0] == "running"
 
     def _parked(self, unit: SinkUnit) -> bool:
         """By its own guard: one that we left behind comes back with the next epoch."""
-        return unit.attachment.attached and self._state_of(unit) == "detached"
+        return unit.attachment.attached and self.reports.get(unit.id, ("", ""))[0] == "detached"
 
     def _sink_reporter(self, unit: SinkUnit) -> Callable[[str, str], None]:
         report = self._reporter(unit.id)
