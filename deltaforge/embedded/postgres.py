@@ -84,6 +84,11 @@ class PostgresServer:
         return self._process is not None and self._process.running
 
     @property
+    def user(self) -> str:
+        """The account it runs as; empty = ours."""
+        return self._user
+
+    @property
     def pid(self) -> int:
         """The postmaster's process id."""
         return self._running_process().pid
