@@ -95,11 +95,6 @@ def never(*asked: object) -> bool:
     return False
 
 
-def delivers_by_its_last_word(graph: Graph, unit: SinkUnit) -> bool:
-    """What a sink said of itself in an older epoch counts."""
-    return unit.attachment.attached and graph.reports[unit.id][0] == "running"
-
-
 def parked_when_left_behind(graph: Graph, unit: SinkUnit) -> bool:
     """Who was left behind counts as gone for good."""
     return not unit.attachment.attached or graph.reports[unit.id][0] == "detached"

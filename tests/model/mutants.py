@@ -76,11 +76,8 @@ def _two_sinks(mode: str, quorum: int | None = None, *, spared: bool = False, ro
     return _after("crash", wal="one", sinks=kinds, mode=mode, quorum=quorum, coarse=True, born=True, room=room)
 
 
-def _quorum(*faults: str, wal: str = "pair", budget: int = 1, room: int = 1) -> Setup:
-    kinds = Kind(), Kind()
-    return _after(
-        *faults, wal=wal, budget=budget, room=room, sinks=kinds, mode="quorum", quorum=1, coarse=True, born=True
-    )
+def _quorum(*faults: str) -> Setup:
+    return _after(*faults, wal="one", sinks=(Kind(), Kind()), mode="quorum", quorum=1, coarse=True, born=True)
 
 
 _REQUIRED = {"sinks": (Kind(), Kind(required=False)), "mode": "required", "coarse": True, "born": True}
@@ -131,14 +128,11 @@ MUTANTS: dict[str, Mutant] = {
     "the guard goes by the slot as it stands now": _function(
         "I14", _two_sinks("required", spared=True, room=3), opening, "guard", wrong.guards_by_the_slot_now
     ),
-    "a sink delivers by its last word of an older epoch": _function(
-        "I11", _quorum("sink", budget=2, room=2), Graph, "_delivers", wrong.delivers_by_its_last_word, deep=True
-    ),
     "a sink that parks itself leaves the others behind": _function(
-        "I11", _quorum("recreated", wal="one"), Graph, "_bring_back", wrong.nothing
+        "I11", _quorum("recreated"), Graph, "_bring_back", wrong.nothing
     ),
     "a sink that was left behind counts as parked": _function(
-        "I14", _quorum("recreated", wal="one"), Graph, "_parked", wrong.parked_when_left_behind
+        "I14", _quorum("recreated"), Graph, "_parked", wrong.parked_when_left_behind
     ),
     "a spared sink that lost its record stops the others": _function(
         "I14", _after("forgot", "crash", wal="one", budget=2, **_REQUIRED), policy, "enough", wrong.never
