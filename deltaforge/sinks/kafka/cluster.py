@@ -201,14 +201,27 @@ class Cluster:
         """Send one admin request and wait for all of its answers, in slices. Raises KafkaException."""
         if self._admin is None:
             self._admin = await self.open(AdminClient, {})
-        admin = self._admin
-        answers = await self.thread(lambda: request(admin))
-        asked = trio.current_time()
-        while not await self.thread(lambda: _wait(admin, answers)):
-            if self.silent(asked, 2 * REQUEST_S):
-                raise self.away(doing, "no answer")
+        answers = await self.thread(lambda: request(self._client()))
+        asked, answered = trio.current_time(), False
+        try:
+            while not (answered := await self.thread(lambda: _wait(self._client(), answers))):
+                if self.silent(asked, 2 * REQUEST_S):
+                    raise self.away(doing, "no answer")
+        finally:
+            if not answered:
+                await self._give_up()
         self._all_down = False
         return {key: answer.result() for key, answer in answers.items()}
+
+    def _client(self) -> AdminClient:
+        if self._admin is None:
+            raise TransientError("the connection to Kafka was closed")
+        return self._admin
+
+    async def _give_up(self) -> None:
+        """A client that owes an answer may owe it for ever: the next question goes to a new one."""
+        self._all_down = False
+        await self.aclose()
 
     def _complain(self, error: ck.KafkaError) -> None:
         """librdkafka's error callback, in whatever thread polls. What only a person can mend is kept longest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import trio
@@ -29,7 +30,7 @@ _PENDING_BYTES = 8 * 1024 * 1024
 _LIBRDKAFKA_OVERHEAD = 1.4
 """What a record weighs in librdkafka, over its key and value."""
 _FULL_S = 0.002
-_MARKS_S = 10.0
+_MARKS_S, _MARKS_PATIENCE_S = 10.0, 2.0
 _TURN_S = 0.005
 """Nothing here waits while there is room: so long may records be handed over before others get a turn."""
 
@@ -140,10 +141,12 @@ class Writer:
             return
         self._marked_at = now
         known = tuple(self._marks.values())
-        try:
+        found: tuple[TopicMark, ...] = ()
+        with contextlib.suppress(TransientError), trio.move_on_after(_MARKS_PATIENCE_S):
+            # The next transaction waits for this, and can do without it.
             found = await self._w.checkpoint.topic_marks([mark.topic for mark in known])
             self._tell(await self._w.checkpoint.pinned(known))
-        except TransientError:
+        if not found:
             return
         marks, _ = compare_topics(known, found)
         self._marks |= {mark.topic: mark for mark in marks}
