@@ -36,7 +36,7 @@ class LoopWatchdog:
     Its `run` fits a ChildSpec and a plain nursery alike.
 
     Args:
-      silent_s: silence that counts, in seconds of real time.
+      silent_s: silence that counts, in seconds of real time; not those for which the whole process was stopped.
       on_silence: called in the watchdog's thread with the silence in seconds, once per silence.
     """
 
@@ -67,10 +67,15 @@ class LoopWatchdog:
             thread.join()
 
     def _watch(self, over: threading.Event) -> None:
-        reported_at = None
+        turned_at, silent_s, reported = self._turned_at, 0.0, False
+        looked_at = time.monotonic()
         while not over.wait(self._tick_s):
-            turned_at = self._turned_at
-            silent_s = time.monotonic() - turned_at
-            if silent_s > self.silent_s and reported_at != turned_at:
-                reported_at = turned_at
+            before, looked_at = looked_at, time.monotonic()
+            if self._turned_at != turned_at:
+                turned_at, silent_s, reported = self._turned_at, 0.0, False
+                continue
+            # When we stood still as well the whole process did (SIGSTOP, a debugger, a frozen machine): no silence.
+            silent_s += min(looked_at - before, 2 * self._tick_s)
+            if silent_s > self.silent_s and not reported:
+                reported = True
                 self._on_silence(silent_s)

@@ -44,6 +44,35 @@ async def test_a_blocked_loop_is_noticed_once_per_silence() -> None:
     assert min(calls) > 0.05
 
 
+class _Ticks(threading.Event):
+    """The watchdog's own clock: each wait takes as long as it is told."""
+
+    def __init__(self, *took_s: float) -> None:
+        super().__init__()
+        self.now, self._took_s = 1000.0, list(took_s)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self._took_s:
+            return True
+        self.now += self._took_s.pop(0)
+        return False
+
+
+@pytest.mark.parametrize(
+    ("took_s", "spoken"), [((7.5, 600.0, 7.5), 0), ((7.5,) * 5, 1), ((7.5,) * 30, 1), ((7.5, 600.0, 7.5, 7.5), 1)]
+)
+def test_time_for_which_the_whole_process_was_stopped_is_no_silence(
+    took_s: tuple[float, ...], spoken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a process that is ended for having been frozen, the moment it wakes up."""
+    ticks, calls = _Ticks(*took_s), list[float]()
+    monkeypatch.setattr("actors.watchdog.time.monotonic", lambda: ticks.now)
+    watchdog = LoopWatchdog(30.0, calls.append)
+    watchdog._turned_at = ticks.now
+    watchdog._watch(ticks)
+    assert len(calls) == spoken
+
+
 async def test_as_a_child_it_says_that_it_is_ready_and_obeys_a_stop() -> None:
     """Guards against a watchdog that uses up its grace at every stop."""
     ctx = ActorContext("watchdog")
