@@ -1,4 +1,4 @@
-"""A cluster of three under load: brokers restarted in turn, the coordinator killed, leaders moved."""
+"""A cluster of three under load: brokers restarted in turn, the coordinator killed, leaders moved, replicas missing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from tests.fault.stages import Gaps, LoadedStage
 from tests.nemesis.stage import Servers
 from tests.proxy.cluster import ProxiedKafka
 from tests.proxy.frames import Api
+from tests.support.orders import wait_until
 from tests.support.replicas import (
     TRANSACTION_STATE,
     coordinator,
+    create_on,
     move_leaders,
     wait_coordinator,
     wait_in_sync,
+    wait_replicas,
 )
 
 if TYPE_CHECKING:
@@ -134,3 +137,46 @@ def test_leaders_that_move_are_followed(
     with capsys.disabled():
         print(f"\nleaders moved: longest wait {gaps.longest_s:.1f} s, {aborts} epochs given up; {verdict}")
     assert verdict.clean, str(verdict)
+
+
+class _OnTwoNodes(LoadedStage):
+    """Every partition of the data topic is on nodes 1 and 2, and has to be on both."""
+
+    def make_topic(self, name: str) -> str:
+        return create_on(self.kafka.direct, name, [(1, 2), (2, 1), (1, 2)], {"min.insync.replicas": "2"})
+
+
+if FULL:
+
+    @pytest.mark.fault("K6")
+    def test_too_few_replicas_in_sync_are_waited_for(
+        make_stage: Callable[..., LoadedStage], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Guards against rows that only one broker has, and against giving up on brokers that are short of one."""
+        with make_stage(seed=62, kind=_OnTwoNodes, send_timeout_secs=5) as stage:
+            kafka, before = stage.kafka, stage.aborts()
+            stage.recover()
+            # WHEN one of the two nodes is killed
+            kafka.cluster.kill_node(2)
+            wait_replicas(
+                kafka.direct,
+                lambda now: all(found.isrs == [1] for place, found in now.items() if place[0] == stage.topic),
+                "one replica in sync",
+            )
+            # THEN nothing is taken, and the pipeline gives up its epoch, says so and confirms nothing
+            wait_until(lambda: stage.aborts() > before, "an epoch is given up", stage.alive)
+            stage.wait_told("starting", "Kafka")
+            # The next epoch cannot begin: what the last one left open can be ended in no partition either.
+            seen, asked = stage.confirmed(), kafka.requests(Api.InitProducerId)
+            wait_until(lambda: kafka.requests(Api.InitProducerId) > asked, "it tries to begin another", stage.alive)
+            assert stage.confirmed() == seen
+            # AND goes on when the node is back
+            kafka.cluster.start_node(2)
+            stage.recover()
+            wait_until(lambda: stage.view()["state"] == "running", "it runs", stage.alive)
+            aborts = stage.aborts()
+            verdict = stage.settle()
+        with capsys.disabled():
+            seconds = stage.recovered_s[-1]
+            print(f"\nreplica missing: next event {seconds:.1f} s after its start, {aborts} given up; {verdict}")
+        assert verdict.clean, str(verdict)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from confluent_kafka import ElectionType, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # no __all__
 
 from tests.support.kafka_topics import ADMIN_S
 
@@ -51,6 +51,19 @@ def wait_in_sync(bootstrap: str) -> None:
         lambda now: all(len(found.isrs) == len(found.replicas) and found.leader > 0 for found in now.values()),
         "all in sync",
     )
+
+
+def create_on(bootstrap: str, name: str, partitions: Sequence[Sequence[int]], config: Mapping[str, str]) -> str:
+    """Create a topic whose partitions lie on these nodes, the preferred leader of each first. Returns its name."""
+    new = NewTopic(name, len(partitions), replica_assignment=[list(nodes) for nodes in partitions], config=dict(config))
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([new], operation_timeout=ADMIN_S)[name].result(ADMIN_S)
+    wait_replicas(
+        bootstrap,
+        lambda now: all((name, n) in now and now[name, n].leader > 0 for n in range(len(partitions))),
+        f"led: {name}",
+    )
+    return name
 
 
 def coordinator(bootstrap: str, transactional_id: str) -> int:
