@@ -22,6 +22,7 @@ from actors import beat_here
 from deltaforge.errors import DeltaforgeError, OperatorError, TransientError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.sinks.kafka.faults import Reaction, classify, reaction
+from deltaforge.sinks.kafka.hang import LOOK_S, CallWatch
 from deltaforge.sinks.kafka.poison import describe_row
 from deltaforge.sinks.kafka.repeats import Repeats
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     OauthCallback = Callable[[str], tuple[str, float]]
 
 _SLICE_S = 1.0
-_POLL_S = 0.1
 _ABORT_S = 2.0
 _FLUSH_S, _LOOK_S = 0.2, 0.001
 _FULL_S = 0.002
@@ -106,6 +106,7 @@ class KafkaProducer:
         self._brokers = brokers
         # Calls that block share no thread with the poll loop.
         self._calls, self._polls = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
+        self._watch = CallWatch()
         self._producer: Producer | None = None
         self.failure: DeltaforgeError | None = None
         """The first failed delivery or fatal error; from then on only throwing away is left."""
@@ -167,14 +168,23 @@ class KafkaProducer:
             await self._call(lambda p: p.list_topics(topic, timeout=_SLICE_S))
 
     async def serve(self) -> None:
-        """Poll until closed. Cancellation: leaves after the running poll of at most 0.1 s."""
-        while not self._closing:  # noqa: ASYNC913 - the thread call is a cancel point
-            await trio.to_thread.run_sync(self._poll, limiter=self._polls)
+        """Poll until closed, and watch the calls. Cancellation: leaves once no call is under way: none can be ended."""
+        try:
+            while not self._closing:  # noqa: ASYNC913 - the thread call is a cancel point
+                await trio.to_thread.run_sync(self._poll, limiter=self._polls)
+                # Not in the poll, which would wait by the wall clock.
+                await trio.sleep(LOOK_S)
+                self._watch.look()
+        finally:
+            with trio.CancelScope(shield=True):
+                while self._watch.waits:
+                    await trio.sleep(LOOK_S)
+                    self._watch.look()
 
     def _poll(self) -> None:
         producer = self._producer
         if producer is not None:
-            self._call_back(producer, _POLL_S)
+            self._call_back(producer, 0)
 
     def _call_back(self, producer: Producer, seconds: float) -> None:
         try:
@@ -284,7 +294,8 @@ class KafkaProducer:
         producer = self._alive()
         # Waiting for Kafka in slices is no stall, however long it takes.
         beat_here()
-        await trio.to_thread.run_sync(call, producer, limiter=self._calls)
+        with self._watch.call():
+            await trio.to_thread.run_sync(call, producer, limiter=self._calls)
 
     def _alive(self) -> Producer:
         if self._producer is None:
