@@ -80,12 +80,17 @@ class Deltaforge:
         self._environment = {**kept, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1", **environment}
         self._cwd = REPOSITORY
         self.log = log_directory() / f"{next(_numbers):03d}-{name}.log"
+        self._output = self.log
         self._process: subprocess.Popen[bytes] | None = None
 
     def run_from(self, source: Path, environment: Mapping[str, str]) -> None:
         """Take the product from another directory from the next start on, with more environment."""
         self._cwd = source
         self._environment |= {"PYTHONPATH": str(source), **environment}
+
+    def write_to(self, output: Path) -> None:
+        """Let the next start's output go to another file, or pipe, which no method here reads."""
+        self._output = output
 
     @property
     def running(self) -> bool:
@@ -101,7 +106,7 @@ class Deltaforge:
     def start(self) -> None:
         """Start the process; its output is appended to `log`."""
         assert not self.running
-        with self.log.open("ab") as output:
+        with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
