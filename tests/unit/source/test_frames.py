@@ -61,7 +61,8 @@ def test_a_keepalive_says_no_more_than_the_one_before_it_has_said() -> None:
         ends.append(believed)
     assert ends == [0, 0x20, 0x20, 0x30, 0x28, 0x28]
     # What ends with something else says nothing.
-    assert frames.agreed(messages := [build.keepalive(far), row], said) == (said, said)
+    messages = [build.keepalive(far), row]
+    assert frames.agreed(messages, said) == (said, said)
     assert messages == [build.keepalive(far), row]
 
 
