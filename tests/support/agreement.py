@@ -109,9 +109,7 @@ class Pair:
                 self._both(lambda encoder: encoder.learn(item), seen)
             else:
                 skip = min(skip, item.events)
-                self._both(
-                    lambda encoder: encoder.encode(item, skip, previous, now, positions=positions), seen
-                )
+                self._both(lambda encoder: encoder.encode(item, skip, previous, now, positions=positions), seen)
             self._count(item.messages, stream, seen, strict=skip == 0)
             seen.tags["B"] += item.first_index == 0
             seen.tags["C"] += item.committed

@@ -209,7 +209,8 @@ class Cluster:
                     raise self.away(doing, "no answer")
         finally:
             if not answered:
-                await self._give_up()
+                with trio.move_on_after(5, shield=True):
+                    await self._give_up()
         self._all_down = False
         return {key: answer.result() for key, answer in answers.items()}
 

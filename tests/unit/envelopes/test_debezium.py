@@ -390,8 +390,18 @@ def test_null_in_a_nullable_column_is_written_as_its_default(
         wire.begin(1),
     ],
     ids=[
-        "unknown relation", "too few columns", "cut short", "bytes left over", "after an old tuple", "after a delete",
-        "Origin cut short", "after an Origin", "delete too short", "unknown truncate", "kind", "begin",
+        "unknown relation",
+        "too few columns",
+        "cut short",
+        "bytes left over",
+        "after an old tuple",
+        "after a delete",
+        "Origin cut short",
+        "after an Origin",
+        "delete too short",
+        "unknown truncate",
+        "kind",
+        "begin",
     ],
 )
 def test_what_cannot_stand_in_a_transaction_is_a_protocol_violation(broken: bytes) -> None:

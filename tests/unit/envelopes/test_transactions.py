@@ -56,9 +56,7 @@ def encoder_for(**settings: Any) -> Encoder:
         "transaction_topic": TX, "message_topic": "gold.message", "messages_excluded": "unwanted",
         "skipped_operations": (), "position_headers": True,
     } | settings  # fmt: skip
-    return make_encoder(
-        spec_for(topic="g.${source.schema}.${source.table}", topic_prefix="g", database="db", **given)
-    )
+    return make_encoder(spec_for(topic="g.${source.schema}.${source.table}", topic_prefix="g", database="db", **given))
 
 
 Records = list[tuple[str, bytes | None, bytes | None, Any]]
