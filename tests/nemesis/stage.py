@@ -48,7 +48,8 @@ class Servers:
     postgres: PostgresServer = field(
         default_factory=lambda: PostgresServer(options={"max_prepared_transactions": "20", "wal_sender_timeout": "10s"})
     )
-    kafka: ProxiedKafka = field(default_factory=ProxiedKafka)
+    # In an hour compaction takes away the markers by which the ledger tells with which rows a checkpoint was committed.
+    kafka: ProxiedKafka = field(default_factory=lambda: ProxiedKafka(options={"log.cleaner.enable": "false"}))
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
