@@ -26,7 +26,6 @@ _ROWS = frozenset(b"IUDT")
 _UNCOUNTED = frozenset(b"RYO")
 _BEGIN_SIZE, _COMMIT_SIZE = _HEADER + 21, _HEADER + 26
 _begin = struct.Struct(">QqI").unpack_from
-_commit = struct.Struct(">QQ").unpack_from
 _CLOSING = struct.Struct(">xQQ8x2xQQq")
 
 
@@ -105,8 +104,9 @@ def _transaction(messages: list[bytes], at: int) -> Whole | None:
         elif tag == _COMMIT:
             if len(message) != _COMMIT_SIZE:
                 return None
-            end_lsn, time = _commit(message, _HEADER + 2)[1], commit_time + POSTGRES_EPOCH_US
-            if closing(message) != (end_lsn, end_lsn, commit_lsn, end_lsn, commit_time):
+            said, time = closing(message), commit_time + POSTGRES_EPOCH_US
+            end_lsn = said.end_lsn
+            if said != (end_lsn, end_lsn, commit_lsn, end_lsn, commit_time):
                 return None
             return Whole(index + 1, 1, events, relations, nbytes, commit_lsn, xid, commit_lsn, time, events, end_lsn)
         elif tag in _UNCOUNTED:
@@ -198,7 +198,7 @@ def parts(run: TransactionRun) -> list[TransactionPart]:
             own.append(next(relations))
         elif tag == _COMMIT:
             commit_lsn, commit_time, xid = _begin(run.messages[first], _HEADER + 1)
-            end_lsn = Lsn(_commit(message, _HEADER + 2)[1])
+            end_lsn = Lsn(closing(message).end_lsn)
             out.append(
                 TransactionPart(
                     xid, Lsn(commit_lsn), commit_time + POSTGRES_EPOCH_US, 0, events, run.messages[first + 1 : index],
