@@ -12,7 +12,9 @@ from tests.fault.sizes import SEED
 from tests.ledger.judge import judge
 from tests.ledger.workload import Workload, make_tables
 from tests.ledger.writer import Plan
+from tests.support.instances import alive
 from tests.support.kafka_topics import create_topic
+from tests.support.orders import wait_until
 from tests.support.pipelines import local, write
 from tests.support.process import Deltaforge
 from tests.support.topics import markers, read
@@ -96,11 +98,7 @@ class Bench:
     def stall_at(self, name: str, at: int) -> None:
         """A process that hangs at this pass of this failpoint, is found silent, and goes on."""
         product = self.start((name, "stall", at), arguments=["--stall-after", STALL_AFTER_S])
-        deadline = time.monotonic() + HIT_S
-        while "StallDetected" not in product.text():
-            assert product.running, product.tail()
-            assert time.monotonic() < deadline, f"{name}@{at}: not found silent\n{product.tail()}"
-            time.sleep(0.05)
+        wait_until(lambda: "StallDetected" in product.text(), f"{name}@{at} is found silent", lambda: alive(product))
         product.wait_ready()
         assert product.term() == 0, product.tail()
 
