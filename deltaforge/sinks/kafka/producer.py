@@ -74,7 +74,8 @@ def _suspicion(error: KafkaError, message: Message) -> int:
     return len(message.value() or b"")
 
 
-_UNSAID = ("_PURGE_QUEUE", "_PURGE_INFLIGHT", "_FATAL")
+# The last one is told of records that come once the transaction has failed.
+_UNSAID = ("_PURGE_QUEUE", "_PURGE_INFLIGHT", "_FATAL", "_STATE")
 
 
 class Unsaid(TransientError):
@@ -253,6 +254,10 @@ class KafkaProducer:
         """Why the transaction failed, if `cause` does not say it; else `cause`."""
         if isinstance(cause, Unsaid) and self._producer is not None:
             try:
+                # The record that failed it may still be waiting for its callback, and is named there.
+                await self._call(lambda p: self._call_back(p, 0))
+                if self.failure is not None and not isinstance(self.failure, Unsaid):
+                    return self.failure
                 # Refused with the reason as long as a failed transaction has not been aborted.
                 await self._call(lambda p: p.begin_transaction())
             except KafkaException as error:
