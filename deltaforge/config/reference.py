@@ -78,7 +78,8 @@ value outside librdkafka's range, and two settings that exclude each other are p
   request is in flight per connection unless `max.in.flight.requests.per.connection` says otherwise.
 - `sasl.mechanism: AWS_MSK_IAM`, with the two Java settings that go with it or without, becomes OAUTHBEARER with tokens
   signed by AWS. The region comes from the brokers' names, else from `AWS_REGION`.
-- Unless written: `acks: all`, `queue.buffering.max.kbytes: 65536`, `queue.buffering.max.messages: 500000`.
+- Unless written: `acks: all`, `queue.buffering.max.kbytes: 65536`, `queue.buffering.max.messages: 500000`,
+  `socket.nagle.disable: true`.
 """
 
 

@@ -264,6 +264,8 @@ def test_deltaforge_settles_what_nobody_wrote() -> None:
     assert properties["delivery.report.only.error"] is True
     assert properties["request.required.acks"] == "all"
     assert int(str(properties["queue.buffering.max.kbytes"])) == 65536
+    assert properties["socket.nagle.disable"] == "true"
+    assert build({"socket.nagle.disable": "false"}).properties["socket.nagle.disable"] == "false"
     assert "partitioner" not in build({"partitioner": "murmur2_random"}).properties
 
 

@@ -38,15 +38,22 @@ if TYPE_CHECKING:
 _SLICE_S = 1.0
 _ABORT_S = 2.0
 _FLUSH_S, _LOOK_S = 0.2, 0.001
+_FEW = 100
+"""So many records are one request of each partition: none of them waits for another one's answer."""
 _FULL_S = 0.002
 """Pause while librdkafka's queue is full. Good deliveries make no callback, so there is no event to wait for."""
 
 
 def _flush(producer: Producer) -> None:
-    """Flush for a while. One long call would notice the last delivery up to 10 ms late, as none makes a callback."""
+    """Flush for a while. One long call would notice the last delivery up to 10 ms late, as none makes a callback.
+
+    While a flush is on, librdkafka's thread does not sleep if a partition has records behind those in flight. So it is
+    on only half of the time: a request that could have begun begins a millisecond later, and the processor is free.
+    """
     until = time.monotonic() + _FLUSH_S
-    while producer.flush(_LOOK_S) and time.monotonic() < until:
-        pass
+    while (left := producer.flush(_LOOK_S)) and time.monotonic() < until:
+        if left > _FEW:
+            time.sleep(_LOOK_S)
 
 
 def _taken(partitions: Sequence[int], chosen: Iterator[int]) -> int:
