@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.nemesis.stage import Servers, Stage
+from tests.support.beside import Beside
 from tests.support.instances import alive, wait_told
 from tests.support.pipelines import kafka_config
 
@@ -93,34 +93,26 @@ class Counting(Protocol):
         ...
 
 
-class Gaps:
+class Gaps(Beside):
     """How long readers waited for the next event, looked at fifty times a second."""
 
     _PERIOD_S = 0.02
 
     def __init__(self, reader: Counting) -> None:
         """Nothing is looked at before the `with` block."""
+        super().__init__()
         self._reader = reader
         self.seconds: list[float] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work)
 
     @property
     def longest_s(self) -> float:
         """The longest wait."""
         return max(self.seconds, default=0.0)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Note when the count grows."""
         count, since = self._reader.count, time.monotonic()
-        while not self._stop.wait(self._PERIOD_S):
+        while not self.stop.wait(self._PERIOD_S):
             if self._reader.count != count:
                 now = time.monotonic()
                 self.seconds.append(now - since)

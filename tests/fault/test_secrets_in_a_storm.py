@@ -9,9 +9,8 @@ import faulthandler
 import os
 import signal
 import stat
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +18,7 @@ from deltaforge.admin.guard import TOKEN_VARIABLE
 from deltaforge.embedded.kafka_conf import Listener
 from tests.fault.sizes import FULL
 from tests.ledger.workload import make_tables
+from tests.support.beside import Beside
 from tests.support.canaries import canary, leaking_files, leaks
 from tests.support.databases import CDC_USER
 from tests.support.kafka_clients import SCRAM_PASSWORD, SCRAM_USER, scram_conf
@@ -81,24 +81,16 @@ def product(
     made.close()
 
 
-class Watch:
+class Watch(Beside):
     """Asks every page again and again, while a test does other things."""
 
     def __init__(self, watched: Watched) -> None:
+        super().__init__()
         self._watched = watched
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        while not self._stop.wait(0.3):
+    def work(self) -> None:
+        """Three times a second."""
+        while not self.stop.wait(0.3):
             self._watched.look([NAME])
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from array import array
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import psycopg
+
+from tests.support.beside import Beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,43 +18,30 @@ _QUERY = """select (confirmed_flush_lsn - '0/0')::int8, (pg_current_wal_lsn() - 
   from pg_replication_slots where slot_name = %s and confirmed_flush_lsn is not null"""
 
 
-class Sampler:
+class Sampler(Beside):
     """A thread of its own; a server that is away is waited for."""
 
     def __init__(self, dsn: str, slot: str) -> None:
         """Nothing is asked before the `with` block."""
+        super().__init__()
         self._dsn, self._slot = dsn, slot
         self._times, self._confirmed = array("q"), array("q")
         self.most_retained = 0
         """Bytes of WAL that the slot held back, at most."""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work)
 
     def samples(self) -> Iterator[tuple[int, int]]:
         """Milliseconds since 1970 after each answer, and what was confirmed then."""
         return zip(self._times, self._confirmed, strict=True)
 
-    def close(self) -> None:
-        """Ask no more."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _work(self) -> None:
-        while not self._stop.is_set():
+    def work(self) -> None:
+        """Ask whenever the server is there."""
+        while not self.stop.is_set():
             try:
                 with psycopg.connect(self._dsn, autocommit=True) as connection:
-                    while not self._stop.wait(PERIOD_S):
+                    while not self.stop.wait(PERIOD_S):
                         self._ask(connection)
             except psycopg.OperationalError:
-                self._stop.wait(PERIOD_S)
+                self.stop.wait(PERIOD_S)
 
     def _ask(self, connection: psycopg.Connection) -> None:
         row = connection.execute(_QUERY, [self._slot]).fetchone()

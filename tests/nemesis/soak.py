@@ -12,16 +12,16 @@ import contextlib
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from tests.ledger.footprint import footprint, judge_footprints, judge_secrets, said_by
 from tests.nemesis.schedule import steps
 from tests.nemesis.stage import Servers, Stage, Trouble
 from tests.nemesis.storm import FAULTS, Outcome, strike, verdict_of
+from tests.support.beside import Beside
 from tests.support.outage import resources
 
 if TYPE_CHECKING:
@@ -45,28 +45,21 @@ class _Slow(Stage):
     rows_per_s = 150.0
 
 
-@dataclass
-class Memory:
+class Memory(Beside):
     """The resident memory of one process, every ten seconds."""
 
-    product: Deltaforge
-    mib: list[float] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, product: Deltaforge) -> None:
+        """Nothing is looked at before the `with` block."""
+        super().__init__()
+        self._product = product
+        self.mib: list[float] = []
 
-    def _look(self) -> None:
-        while not self._stop.wait(_LOOK_S):
+    def work(self) -> None:
+        """Until the end of the block."""
+        while not self.stop.wait(_LOOK_S):
             # A process that has died is told by its end.
             with contextlib.suppress(OSError):
-                self.mib.append(resources(self.product).rss / 2**20)
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+                self.mib.append(resources(self._product).rss / 2**20)
 
     def quarters(self) -> list[float]:
         """The median of each quarter of the time, MiB."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import psycopg
+
+from tests.support.beside import Beside
 
 if TYPE_CHECKING:
     from tests.support.process import Deltaforge
@@ -19,43 +20,35 @@ _REPLIES = """select coalesce(extract(epoch from clock_timestamp() - greatest(re
   from pg_stat_replication where application_name = 'deltaforge'"""
 
 
-class ReplyAges:
+class ReplyAges(Beside):
     """Asks PostgreSQL, five times a second, when each stream last answered. A server that is away is not counted."""
 
     PERIOD_S = 0.2
 
     def __init__(self, dsn: str) -> None:
         """Nothing is asked before the `with` block."""
+        super().__init__()
         self._dsn = dsn
         self.oldest_s = 0.0
         """The longest that any stream went without a word."""
         self.samples = 0
         """Answers in which there was a stream."""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        while not self._stop.is_set():
+    def work(self) -> None:
+        """Ask whenever the server is there."""
+        while not self.stop.is_set():
             try:
                 with psycopg.connect(self._dsn, autocommit=True) as connection:
                     self._look(connection)
             except psycopg.OperationalError:
-                self._stop.wait(self.PERIOD_S)
+                self.stop.wait(self.PERIOD_S)
 
     def _look(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             for (age,) in connection.execute(_REPLIES).fetchall():
                 self.samples += 1
                 self.oldest_s = max(self.oldest_s, age)
-            self._stop.wait(self.PERIOD_S)
+            self.stop.wait(self.PERIOD_S)
 
 
 @dataclass(frozen=True)
