@@ -1,4 +1,4 @@
-"""Look at a running pipeline from outside: lag, rates, slot, channel fill. Touches nothing it looks at."""
+"""Look at a running pipeline from outside: lag, rates, slot, channel fill. Changes nothing it looks at."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import trio
 from deltaforge.errors import DeltaforgeError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.logs import get_logger
+from deltaforge.memory import Tidying, give_back
 from deltaforge.status import LagView, RatesView
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class SinkLook(Protocol):
 
 
 class Monitor:
-    """Samples a pipeline every second.
+    """Samples a pipeline every second, and gives memory back when a busy time is over.
 
     Owns: the samples of the last minutes.
     Receives: nothing.  Sends: metrics, warnings about columns that are left out.
@@ -82,6 +83,7 @@ class Monitor:
         self._waiting: deque[Sample] = deque(maxlen=100_000)
         self._seen = (0, 0)
         self._counted = (0, 0)
+        self._tidying = Tidying()
         self.slot: SlotState | None = None
         self.lag, self.rates = LagView(), RatesView()
 
@@ -96,6 +98,7 @@ class Monitor:
                     await self._look_at_slot()
             turn += 1
             self._look()
+            await self._tidy()
             ctx.beat()
             with trio.move_on_after(_TICK_S):
                 await ctx.stopping.wait()
@@ -108,6 +111,11 @@ class Monitor:
         except DeltaforgeError:
             # The reader says what is wrong with the server; here it only means that the last picture stays.
             return
+
+    async def _tidy(self) -> None:
+        now, lately = self._recent[-1], self.rates.received_bytes_per_second
+        if self._tidying.due(now.at, epoch=now.epoch, nbytes=now.nbytes, per_second=lately):
+            await trio.to_thread.run_sync(give_back)
 
     def _look(self) -> None:
         now = self._sample()

@@ -1,0 +1,51 @@
+"""When memory goes back to the system, and that it does."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from deltaforge.memory import Tidying, give_back
+
+MIB = 1024 * 1024
+
+
+def test_memory_is_given_back_once_a_busy_time_is_over() -> None:
+    """Guards against pages that a running stream has to get again, and against none given back at all."""
+    tidying = Tidying()
+    # WHEN nothing has happened, or much arrives THEN it is not the time
+    assert not tidying.due(0, epoch=0, nbytes=MIB, per_second=0)
+    assert not tidying.due(1, epoch=0, nbytes=100 * MIB, per_second=2 * MIB)
+    # WHEN that is over THEN it is, once
+    assert tidying.due(2, epoch=0, nbytes=100 * MIB, per_second=MIB / 2)
+    assert not tidying.due(100, epoch=0, nbytes=101 * MIB, per_second=MIB / 2)
+
+
+def test_memory_is_given_back_after_an_epoch_that_was_thrown_away() -> None:
+    """Guards against faults that each leave some memory behind, and against work every second while they last."""
+    tidying = Tidying()
+    assert tidying.due(0, epoch=1, nbytes=0, per_second=0)
+    assert not tidying.due(59, epoch=2, nbytes=0, per_second=0)
+    assert tidying.due(60, epoch=2, nbytes=0, per_second=0)
+    assert not tidying.due(200, epoch=2, nbytes=0, per_second=0)
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_is_free_between_what_is_used_goes_back() -> None:
+    """Guards against a C library that keeps it."""
+    # WHEN much is freed, but not the last piece of it
+    pieces = [bytes(10_000) for _ in range(10_000)]
+    used = _resident()
+    last = pieces[-1]
+    del pieces
+    give_back()
+    # THEN most of it is the system's again
+    assert used - _resident() > 50 * MIB
+    assert len(last) == 10_000
