@@ -34,15 +34,15 @@ def half(some: Sequence[T]) -> Sequence[T]:
     return some if FULL else some[SEED % 2 :: 2]
 
 
-KILLS: Final = _size("DELTAFORGE_KILLS", 12, 200)
-KILL_ROWS: Final = _size("DELTAFORGE_KILL_ROWS", 60_000, 1_000_000)
+KILLS: Final = _size("DELTAFORGE_KILLS", 8, 200)
+KILL_ROWS: Final = _size("DELTAFORGE_KILL_ROWS", 40_000, 1_000_000)
 """Row changes that the writers have to reach before the kills are judged."""
 KILL_RATE: Final = _size("DELTAFORGE_KILL_RATE", 2500, 800)
 """Row changes a second: many kills with as many rows would fill the memory of whoever judges them."""
 FAILPOINT_ROUNDS: Final = _size("DELTAFORGE_FAILPOINT_ROUNDS", 0, 1)
 """How often more each failpoint is hit, at later passes."""
-RACES: Final = _size("DELTAFORGE_RACES", 6, 20)
-OUTAGE_S: Final = float(os.environ.get("DELTAFORGE_OUTAGE_S") or (60 if FULL else 20))
+RACES: Final = _size("DELTAFORGE_RACES", 4, 20)
+OUTAGE_S: Final = float(os.environ.get("DELTAFORGE_OUTAGE_S") or (60 if FULL else 12))
 """Seconds for which Kafka is away."""
 LARGE_ROWS: Final = _size("DELTAFORGE_LARGE_ROWS", 200_000, 1_000_000)
 EPOCHS: Final = _size("DELTAFORGE_EPOCHS", 8, 20)

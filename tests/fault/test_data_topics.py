@@ -93,7 +93,8 @@ def test_a_topic_that_went_while_nothing_ran_is_missed_and_not_made_anew(site: S
 
 def test_a_topic_that_goes_under_a_running_pipeline_ends_that_pipeline_alone(site: Site) -> None:
     """Guards against a loop of retries, and against a neighbour that pays for it."""
-    hurt = {kind: site.pipeline(f"live-{kind}", "live") for kind in HARM}
+    # A topic that is gone is noticed when a flush has lasted too long.
+    hurt = {kind: site.pipeline(f"live-{kind}", "live", send_timeout_secs=10) for kind in HARM}
     neighbour = site.pipeline("live-neighbour", "live")
     product = _start(site, "live", [*hurt.values(), neighbour], [11, 12])
 

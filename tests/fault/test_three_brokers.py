@@ -129,7 +129,7 @@ def test_leaders_that_move_are_followed(
         stage.recover()
         with Gaps(stage.witness) as gaps:
             # WHEN every partition gets another leader, that of the coordinator's log included
-            for _ in range(4 if FULL else 2):
+            for _ in range(4 if FULL else 1):
                 move_leaders(stage.kafka.cluster, [stage.topic, stage.subject.checkpoints, TRANSACTION_STATE])
                 stage.recover()
         aborts = stage.aborts()

@@ -26,7 +26,7 @@ from tests.support.process import Deltaforge
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXAMPLES = os.environ.get("DELTAFORGE_SCHEMA_EXAMPLES", "25")
+EXAMPLES = os.environ.get("DELTAFORGE_SCHEMA_EXAMPLES", "10")
 SEED = os.environ.get("DELTAFORGE_SEED", "7")
 WAIT_S = 600.0
 NAME = "orders-to-kafka-prod"

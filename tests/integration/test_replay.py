@@ -52,7 +52,7 @@ RECORDINGS = [
     if name not in REFUSED and (DATA / f"{name}.jsonl").exists()
 ]
 END = '"prefix":"replay.end"'
-END_S = 180.0
+END_S = 300.0
 READY_S = 100.0
 
 
