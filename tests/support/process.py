@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 READY_S = 60.0
 STOP_S = 60.0
+_CRASH = "Fatal Python error"
 _numbers = itertools.count(1)
 _created: list[Path] = []
 
@@ -198,8 +199,10 @@ class Deltaforge:
         return self.log.read_text(errors="replace")
 
     def tail(self, lines: int = 30) -> str:
-        """The end of what it wrote."""
-        return "\n".join(self.text().splitlines()[-lines:])
+        """The end of what it wrote; if the interpreter crashed, everything from shortly before."""
+        written = self.text().splitlines()
+        end = next((n for n, line in enumerate(written) if line.startswith(_CRASH)), len(written))
+        return "\n".join(written[max(end - lines, 0) :])
 
     def close(self) -> None:
         """End it if it runs."""
