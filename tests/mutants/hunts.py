@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from tests.support.process import Deltaforge
 
 KILLS = 6
-_SPLIT = {"max_tx_events": 20}
+_SPLIT = {"max_events": 7, "max_tx_events": 20}
+"""A transaction can be split only where a batch ends."""
 _PATIENCE_S = 20.0
 REFUSED = 4
 """Exit code of a pipeline that refuses."""
