@@ -94,6 +94,10 @@ class Witness:
         with contextlib.suppress(TimeoutError):
             self.wait_for(expected.events + expected.tombstones)
 
+    def sample_no_more(self) -> None:
+        """Ask PostgreSQL no more what is confirmed."""
+        self._sampler.close()
+
     def judge(self, expected: Expected, *, split: bool = False) -> Verdict:
         """I1 to I11. The pipeline is stopped, or idle.
 
