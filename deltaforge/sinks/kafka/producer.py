@@ -249,7 +249,7 @@ class KafkaProducer:
         if self._repeats.quick(now := trio.current_time()):
             return False
         # Log lines come through the same queue as callbacks: have those until now delivered.
-        await self._call(lambda p: self._call_back(p, 0))
+        await self._hear()
         return self._repeats.repeated(now)
 
     async def abort(self) -> None:
@@ -262,7 +262,7 @@ class KafkaProducer:
         if isinstance(cause, Unsaid) and self._producer is not None:
             try:
                 # The record that failed it may still be waiting for its callback, and is named there.
-                await self._call(lambda p: self._call_back(p, 0))
+                await self._hear()
                 if self.failure is not None and not isinstance(self.failure, Unsaid):
                     return self.failure
                 # Refused with the reason as long as a failed transaction has not been aborted.
@@ -308,6 +308,10 @@ class KafkaProducer:
         beat_here()
         with self._watch.call():
             await trio.to_thread.run_sync(call, producer, limiter=self._calls)
+
+    async def _hear(self) -> None:
+        """Have every callback made that waits, without a wait for the poll loop."""
+        await self._call(lambda p: self._call_back(p, 0))
 
     def _alive(self) -> Producer:
         if self._producer is None:
