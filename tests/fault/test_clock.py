@@ -93,7 +93,7 @@ def test_a_wall_clock_that_jumps_holds_up_nothing_and_loses_nothing(site: Site) 
             # AND WHEN it is set so far ahead that the broker takes nothing THEN that is said
             libc.shift_clock(DECADE_S)
             # In the log: the status shows it for a part of each try only. One name is the broker's for one such record.
-            refused = re.compile(r"\(INVALID_(TIMESTAMP|RECORD)\)[^\n]*message\.timestamp\.type")
+            refused = re.compile(r'"state": "blocked".*\(INVALID_(TIMESTAMP|RECORD)\).*message\.timestamp\.type')
             wait_until(
                 lambda: refused.search(product.text()) is not None,
                 "the refused time is told of, and what to do",
