@@ -4,7 +4,7 @@ Its threads wait by the wall clock. When that is set back by an hour within a wa
 was asked for, in a thread that cannot be cancelled, and no new producer may be made beside it. Ending is safe: nothing
 is confirmed before it is durable, and whoever runs the process starts it again.
 
-Rule 1: every call that is watched was asked to return within a second.
+Rule 1: every call that is watched was asked to return within five seconds, most of them within one.
 Rule 2: what counts is how often somebody looked meanwhile, not what a clock says: a process that was stopped and goes
         on has looked once.
 """
@@ -28,7 +28,7 @@ HUNG_S: Final = 15.0
 def end() -> None:
     """Say why and end the process with 1, without any cleanup."""
     stderr.say(
-        f"deltaforge: librdkafka did not return from a call for {HUNG_S:g} s, though asked to within one "
+        f"deltaforge: librdkafka did not return from a call for {HUNG_S:g} s, though asked to within five "
         "(was the wall clock set back?): ending at once"
     )
     stderr.flush(1.0)

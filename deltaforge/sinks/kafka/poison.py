@@ -1,10 +1,16 @@
-"""Say which row a record came from, without saying what is in it."""
+"""Which record Kafka will not take, and which row it came from, without saying what is in it."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from deltaforge.model import Lsn
+from deltaforge.sinks.kafka.faults import Reaction, reaction
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Message
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -30,3 +36,15 @@ def describe_row(value: bytes | None) -> str:
         return f"a record of {len(value)} bytes"
     at = f" at {Lsn(source.lsn)}" if source.lsn is not None else ""
     return f"the record of {source.schema}.{source.table}{at} ({len(value)} bytes)"
+
+
+def suspicion(error: KafkaError, message: Message) -> int:
+    """How likely it is that this record is at fault: one that is refused fails its innocent neighbours in the request.
+
+    librdkafka gives all of them the same error, and tells nobody which one the broker named.
+    """
+    if reaction(error) is not Reaction.POISON:
+        return -1
+    if error.name() in ("INVALID_RECORD", "INVALID_TIMESTAMP"):
+        return int(message.key() is None)
+    return len(message.value() or b"")

@@ -1,6 +1,7 @@
 """One librdkafka producer on Trio, thrown away at the first doubt.
 
 Rule 1: librdkafka calls that can block run in a worker thread, in slices of at most a second, and are never abandoned.
+        Only a commit that goes on is asked about in slices of five seconds, for the reason at `_RESUME_S`.
 Rule 2: after any error or doubt the producer is useless: `Doubt` carries the typed reason; the owner closes it and asks
         for a new epoch. There is no branch that asks whether a commit happened.
 Rule 3: good rows cause no callback (delivery.report.only.error); what is delivered is known by counting.
@@ -9,21 +10,21 @@ Rule 3: good rows cause no callback (delivery.report.only.error); what is delive
 from __future__ import annotations
 
 import collections
-import contextlib
 import math
 import operator
 import time
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from actors import beat_here
+from actors import beat_here, waiting_here
 from deltaforge.errors import DeltaforgeError, OperatorError, TransientError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.sinks.kafka.faults import Reaction, classify, reaction
 from deltaforge.sinks.kafka.hang import LOOK_S, CallWatch
-from deltaforge.sinks.kafka.poison import describe_row
+from deltaforge.sinks.kafka.poison import describe_row, suspicion
 from deltaforge.sinks.kafka.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     OauthCallback = Callable[[str], tuple[str, float]]
 
 _SLICE_S = 1.0
+_RESUME_S = 5.0
+"""A commit that did not end within a slice is resumed by another call, which librdkafka's main thread has to notice. If
+that takes longer than the slice, librdkafka forgets that a commit is on, takes the broker's answer for an abort's, and
+ends the process with SIGABRT (2.16, rd_kafka_txn_endtxn_complete). So it gets much time, and few occasions."""
 _ABORT_S = 2.0
 _FLUSH_S, _LOOK_S = 0.2, 0.001
 _FEW = 100
@@ -67,18 +72,6 @@ def _produce_with_headers(produce: Callable[..., None], rest: Sequence[Sequence[
             produce(topic, value, key, partition)
         else:
             produce(topic, value, key, partition, headers=headers)
-
-
-def _suspicion(error: KafkaError, message: Message) -> int:
-    """How likely it is that this record is at fault: one that is refused fails its innocent neighbours in the request.
-
-    librdkafka gives all of them the same error, and tells nobody which one the broker named.
-    """
-    if reaction(error) is not Reaction.POISON:
-        return -1
-    if error.name() in ("INVALID_RECORD", "INVALID_TIMESTAMP"):
-        return int(message.key() is None)
-    return len(message.value() or b"")
 
 
 # The last one is told of records that come once the transaction has failed.
@@ -135,10 +128,10 @@ class KafkaProducer:
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._closing:
             return
-        suspicion = _suspicion(error, message)
-        if self.failure is None or suspicion > self._suspicion:
+        likely = suspicion(error, message)
+        if self.failure is None or likely > self._suspicion:
             self.failure = self._refused(error, message.topic() or "", message.value())
-            self._suspicion = suspicion
+            self._suspicion = likely
 
     def _refused(self, error: KafkaError, topic: str, value: bytes | None) -> DeltaforgeError:
         found = classify(error, doing=f'write to topic "{topic}"', topic=topic, brokers=self._brokers)
@@ -172,7 +165,7 @@ class KafkaProducer:
         A request that finds no broker connected is tried again by a timer of half a second; `init` would often wait
         for that. What goes wrong here, goes wrong there again.
         """
-        with contextlib.suppress(KafkaException):
+        with suppress(KafkaException):
             await self._call(lambda p: p.list_topics(topic, timeout=_SLICE_S))
 
     async def serve(self) -> None:
@@ -223,7 +216,7 @@ class KafkaProducer:
         Raises:
           Doubt: Kafka refuses this id.
         """
-        await self._until("open the transactional producer", lambda p: p.init_transactions(_SLICE_S), math.inf)
+        await self._until("open the transactional producer", lambda p, s: p.init_transactions(s), math.inf)
         self._repeats.speaks(trio.current_time())
 
     def begin(self) -> None:
@@ -245,7 +238,8 @@ class KafkaProducer:
         """
         self._repeats.begins(trio.current_time())
         await failpoint_async("kafka.commit")
-        await self._until("commit the Kafka transaction", lambda p: p.commit_transaction(_SLICE_S), deadline)
+        doing = "commit the Kafka transaction"
+        await self._until(doing, lambda p, s: p.commit_transaction(s), deadline, resume_s=_RESUME_S)
         if self._repeats.quick(now := trio.current_time()):
             return False
         # Log lines come through the same queue as callbacks: have those until now delivered.
@@ -255,7 +249,7 @@ class KafkaProducer:
     async def abort(self) -> None:
         """Abort the open transaction. Raises Doubt when that fails within two seconds."""
         deadline = trio.current_time() + _ABORT_S
-        await self._until("abort the Kafka transaction", lambda p: p.abort_transaction(_SLICE_S), deadline)
+        await self._until("abort the Kafka transaction", lambda p, s: p.abort_transaction(s), deadline)
 
     async def explain(self, cause: DeltaforgeError) -> DeltaforgeError:
         """Why the transaction failed, if `cause` does not say it; else `cause`."""
@@ -287,12 +281,16 @@ class KafkaProducer:
                 raise self._doubt(error, "flush records to Kafka") from None
         self.check()
 
-    async def _until(self, doing: str, call: Callable[[Producer], object], deadline: float) -> None:
-        """Repeat a resumable call while it only times out."""
+    async def _until(
+        self, doing: str, call: Callable[[Producer, float], object], deadline: float, *, resume_s: float = _SLICE_S
+    ) -> None:
+        """Repeat a resumable call, which is given the seconds it may take, while it only times out."""
+        slice_s = _SLICE_S
         while True:  # noqa: ASYNC913 - every call is a cancel point
             self.check()
             try:
-                await self._call(call)
+                with waiting_here(f"Kafka, to {doing}") if slice_s > _SLICE_S else nullcontext():
+                    await self._call(call, slice_s)
                 return
             except KafkaException as error:
                 fault: KafkaError = error.args[0]
@@ -301,13 +299,14 @@ class KafkaProducer:
                     raise self._doubt(error, doing) from None
                 if fault.code() != KafkaError._TIMED_OUT:
                     await trio.sleep(0.1)
+                slice_s = resume_s
 
-    async def _call(self, call: Callable[[Producer], object]) -> None:
+    async def _call(self, call: Callable[..., object], *arguments: float) -> None:
         producer = self._alive()
         # Waiting for Kafka in slices is no stall, however long it takes.
         beat_here()
         with self._watch.call():
-            await trio.to_thread.run_sync(call, producer, limiter=self._calls)
+            await trio.to_thread.run_sync(call, producer, *arguments, limiter=self._calls)
 
     async def _hear(self) -> None:
         """Have every callback made that waits, without a wait for the poll loop."""
