@@ -147,7 +147,7 @@ def _latencies(site: Site, load: latency.Load) -> dict[str, latency.Latency]:
     found = {}
     _say("latency: warming up the broker")
     latency.warm_up(site, _WARM_UP_TRANSACTIONS)
-    for program in (EXACTLY_ONCE, AT_LEAST_ONCE, *((DEBEZIUM,) if site.connect is not None else ())):
+    for program in (latency.BARE, EXACTLY_ONCE, AT_LEAST_ONCE, *((DEBEZIUM,) if site.connect is not None else ())):
         _say(f"latency: {load.per_second} transactions a second for {load.seconds} s, {program}")
         found[program] = latency.measure(site, program, next(_numbers), load)
         _say(f"latency: p50 {found[program].p50:.1f} ms, p99 {found[program].p99:.1f} ms")

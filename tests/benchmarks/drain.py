@@ -171,10 +171,8 @@ def _deltaforge(site: Site, backlog: Backlog, slot: str, position: str, rows: in
 
 
 def _recvlogical(site: Site, backlog: Backlog, slot: str) -> Run:
-    plugin = ["-o", "proto_version=1", "-o", f"publication_names={PUBLICATION}", "-o", "messages=true"]
-    command = [_program(site), "-d", backlog.dsn, "--slot", slot, "--start", "-f", "/dev/null"]
     launched = time.monotonic()
-    process = subprocess.Popen([*command, "--endpos", str(backlog.end), "--no-loop", *plugin], stdin=subprocess.DEVNULL)
+    process = recvlogical(site, backlog, slot, "--endpos", str(backlog.end))
     try:
         began = held(backlog, slot, process)
         peak = ended = 0
@@ -190,6 +188,13 @@ def _recvlogical(site: Site, backlog: Backlog, slot: str) -> Run:
             process.kill()
     assert process.returncode == 0, f"{RECVLOGICAL} ended with {process.returncode}"
     return Run(seconds, usage.ru_utime + usage.ru_stime, peak, began - launched, 0.0, 0.0)
+
+
+def recvlogical(site: Site, backlog: Backlog, slot: str, *options: str) -> subprocess.Popen[bytes]:
+    """pg_recvlogical on that slot, into /dev/null."""
+    plugin = ["-o", "proto_version=1", "-o", f"publication_names={PUBLICATION}", "-o", "messages=true"]
+    command = [_program(site), "-d", backlog.dsn, "--slot", slot, "--start", "-f", "/dev/null", "--no-loop"]
+    return subprocess.Popen([*command, *options, *plugin], stdin=subprocess.DEVNULL)
 
 
 def _program(site: Site) -> str:

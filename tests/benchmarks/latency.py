@@ -2,6 +2,9 @@
 
 The sender is a process of its own (sender.py), the reader is this one; on Linux both read the same monotonic clock. The
 first seconds are sent and read, but not counted.
+
+BARE is what Kafka's transactions cost by themselves: the same rows are sent to PostgreSQL, pg_recvlogical takes them,
+and a bare client (bare.py) writes as many records of its own.
 """
 
 from __future__ import annotations
@@ -17,15 +20,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.benchmarks.backlog import Backlog
-from tests.benchmarks.drain import EXACTLY_ONCE, PARTITIONS, Site, held, make_topic, pipeline
+from tests.benchmarks.drain import EXACTLY_ONCE, PARTITIONS, Site, cpu_s, held, make_topic, pipeline, recvlogical
 from tests.benchmarks.peers import DEBEZIUM, STREAMING, Connector
 from tests.benchmarks.workloads import WORKLOADS
 from tests.support.kafka_topics import delete_topic
 from tests.support.process import REPOSITORY
 
 if TYPE_CHECKING:
-    from tests.benchmarks.drain import Reader
+    from collections.abc import Callable
+    from pathlib import Path
 
+BARE = "bare librdkafka, exactly once"
 WARM_UP_S = 5
 _POLL_S = 0.5
 _STALLED_S = 60.0
@@ -61,6 +66,8 @@ def measure(site: Site, program: str, number: int, load: Load) -> Latency:
         position = backlog.make_slot(name)
         if program == DEBEZIUM:
             result = _debezium(site, backlog, name, load)
+        elif program == BARE:
+            result = _bare(site, backlog, name, load)
         else:
             result = _deltaforge(site, backlog, name, load, exactly=program == EXACTLY_ONCE, adopt=position)
         backlog.drop_slot(name)
@@ -85,7 +92,7 @@ def _deltaforge(site: Site, backlog: Backlog, name: str, load: Load, *, exactly:
     with pipeline(site, name, exactly=exactly, adopt=adopt) as product:
         held(backlog, name, product)
         product.wait_ready()
-        result = _through(site, product, name, load)
+        result = _through(site, product.cpu_s, name, load)
         assert product.term() == 0, product.tail()
     for topic in (name, f"_deltaforge.{name}.orders-kafka"):
         delete_topic(site.bootstrap, topic)
@@ -96,29 +103,54 @@ def _debezium(site: Site, backlog: Backlog, name: str, load: Load) -> Latency:
     connector = Connector(site, name, STREAMING)
     with connector:
         held(backlog, name, connector)
-        result = _through(site, connector, connector.topic, load)
+        result = _through(site, connector.cpu_s, connector.topic, load)
     delete_topic(site.bootstrap, connector.topic)
     return result
 
 
-def _through(site: Site, product: Reader, topic: str, load: Load) -> Latency:
-    count, skipped = (WARM_UP_S + load.seconds) * load.per_second, WARM_UP_S * load.per_second
+def _bare(site: Site, backlog: Backlog, name: str, load: Load) -> Latency:
+    make_topic(site, name)
+    file, count = site.folder / f"{name}.due", _count(load)
+    drain = recvlogical(site, backlog, name)
+    bare = _start("bare", site.bootstrap, name, str(load.per_second), str(count), str(file))
+    try:
+        held(backlog, name, drain)
+        result = _through(site, lambda: cpu_s(bare.pid), name, load, file)
+        assert bare.wait(_STALLED_S) == 0
+    finally:
+        for process in (drain, bare):
+            process.kill()
+            process.wait()
+    for topic in (name, f"{name}.positions"):
+        delete_topic(site.bootstrap, topic)
+    return result
+
+
+def _count(load: Load) -> int:
+    return (WARM_UP_S + load.seconds) * load.per_second
+
+
+def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=REPOSITORY)
+
+
+def _through(site: Site, cpu_s: Callable[[], float], topic: str, load: Load, times: Path | None = None) -> Latency:
+    """Send and read. `times`: where whoever writes the topic itself will have noted when each record was due."""
+    count, skipped = _count(load), WARM_UP_S * load.per_second
     file = site.folder / f"{topic}.committed"
-    arguments = [site.postgres.dsn(), str(load.per_second), str(count), str(file)]
     reader = _reader(site.bootstrap, topic)
-    cpu, began = product.cpu_s(), time.monotonic()
-    sender = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.sender", *arguments], stdin=subprocess.DEVNULL, cwd=REPOSITORY
-    )
+    cpu, began = cpu_s(), time.monotonic()
+    sender = _start("sender", site.postgres.dsn(), str(load.per_second), str(count), str(file))
     try:
         seen = _read(reader, count)
-        share = (product.cpu_s() - cpu) / (time.monotonic() - began)
+        share = (cpu_s() - cpu) / (time.monotonic() - began)
         assert sender.wait(_STALLED_S) == 0
     finally:
         sender.kill()
         sender.wait()
         reader.close()
-    committed = array("q", file.read_bytes())
+    committed = array("q", (times or file).read_bytes())
     taken = sorted((seen[index + 1] - committed[index]) / 1e6 for index in range(skipped, count))
     rate = (count - skipped) / (max(committed[skipped:]) - min(committed[skipped:])) * 1e9
     p50, p90, p99 = (taken[int(len(taken) * part)] for part in (0.5, 0.9, 0.99))
