@@ -1,6 +1,7 @@
 """A pipeline at work while strangers misuse its admin HTTP: what it delivers, how fast, and what it costs.
 
-How fast is printed and held against nothing: the strangers' own part of the processor is in it.
+How fast is printed and held against nothing. The strangers' own part of the processor is in it; the full rig therefore
+also lets them at the admin of another process, and prints what is left once that is taken out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import time
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -28,7 +30,7 @@ from tests.support.process import Deltaforge
 from tests.support.topics import LiveReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from deltaforge.embedded.kafka import KafkaCluster
@@ -95,6 +97,8 @@ class Abused(NamedTuple):
 
     name: str
     drained: Drained
+    beside: Drained | None
+    """The same while the same strangers were at another process."""
     during: Spent
     operator_s: float
     """How long the operator asked until there was an answer."""
@@ -107,8 +111,10 @@ class Abused(NamedTuple):
         told = Counter[str]()
         for kind in REFUSED:
             told.update({said: n for said, n in self.strangers.get(kind, {}).items() if said != CONNECTED})
+        speed = self.drained.rows_per_s
+        beside = f"{speed / self.beside.rows_per_s:.2f} of that with them elsewhere, " if self.beside else ""
         return (
-            f"{self.name:26} {self.drained.rows_per_s / alone:5.2f} of that speed, {self.drained.cpu_s:.1f} s of "
+            f"{self.name:26} {speed / alone:5.2f} of that speed, {beside}{self.drained.cpu_s:.1f} s of "
             f"processor, {self.during.rss / MIB:.0f} MiB, {self.during.descriptors - before.descriptors} descriptors "
             f"more, {made} connections made, the operator answered after {self.operator_s:.1f} s; "
             f"told: {', '.join(f'{n} {said}' for said, n in sorted(told.items())) or 'nothing'}"
@@ -119,8 +125,33 @@ class Abused(NamedTuple):
 def product(kafka: KafkaCluster, database: Database, topic_prefix: str, tmp_path: Path) -> Iterator[Deltaforge]:
     """The example's pipeline at work, named like its topic, its admin HTTP with a token."""
     make_tables(database.dsn())
-    create_topic(kafka.bootstrap(), topic_prefix, 12)
-    file = write(tmp_path / "pipeline.yaml", local(topic_prefix, topic_prefix))
+    with _instance(topic_prefix, kafka, database, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def elsewhere(
+    product: Deltaforge, kafka: KafkaCluster, database: Database, topic_prefix: str, tmp_path: Path
+) -> Iterator[Deltaforge | None]:
+    """In the full rig, another such process: with a pipeline that has nothing to do."""
+    if not FULL:
+        yield None
+        return
+    database.execute("create table nothing (id int primary key)")
+    database.execute("create publication nothing_pub for table nothing")
+    with _instance(f"{topic_prefix}-else", kafka, database, tmp_path, tables=["public.nothing"]) as made:
+        yield made
+
+
+@contextmanager
+def _instance(
+    name: str, kafka: KafkaCluster, database: Database, folder: Path, tables: list[str] | None = None
+) -> Iterator[Deltaforge]:
+    create_topic(kafka.bootstrap(), name, 12)
+    document = local(name, name)
+    if tables is not None:
+        document["spec"]["source"]["config"] |= {"tables": tables, "publication": "nothing_pub"}
+    file = write(folder / f"{name}.yaml", document)
     servers = {"POSTGRES_DSN": database.dsn(), "KAFKA_BROKERS": kafka.bootstrap(), TOKEN_VARIABLE: TOKEN}
     with Deltaforge(file, servers, name="abused") as made:
         made.wait_ready()
@@ -130,7 +161,12 @@ def product(kafka: KafkaCluster, database: Database, topic_prefix: str, tmp_path
 @pytest.mark.slow
 @pytest.mark.fault("X3", "X4")
 def test_a_pipeline_works_on_while_its_admin_is_abused(
-    product: Deltaforge, kafka: KafkaCluster, database: Database, topic_prefix: str, capsys: pytest.CaptureFixture[str]
+    product: Deltaforge,
+    elsewhere: Deltaforge | None,
+    kafka: KafkaCluster,
+    database: Database,
+    topic_prefix: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Guards against strangers who stop a pipeline, fill the process's memory, or keep the operator out."""
     faulthandler.cancel_dump_traceback_later()
@@ -145,7 +181,8 @@ def test_a_pipeline_works_on_while_its_admin_is_abused(
             with Abuse(product.port, *kinds, path=f"/pipelines/{topic_prefix}", token=TOKEN) as abuse:
                 drained, during = load.drain(), Spent.by(product)
                 operator_s = _served(product, topic_prefix)
-            found.append(Abused(name, drained, during, operator_s, abuse.done))
+            beside = _beside(load, elsewhere, kinds, f"/pipelines/{topic_prefix}-else") if elsewhere else None
+            found.append(Abused(name, drained, beside, during, operator_s, abuse.done))
         quiet.append(load.drain())
         numbers = Counter(json.loads(record.key or b"")["id"] for record in reader.records)
     with capsys.disabled():
@@ -155,6 +192,12 @@ def test_a_pipeline_works_on_while_its_admin_is_abused(
     _are_refused(found)
     _has_cost_little(product, before, max(one.during.descriptors for one in found))
     assert product.term() == 0, product.tail()
+
+
+def _beside(load: Load, elsewhere: Deltaforge, kinds: Sequence[str], path: str) -> Drained:
+    """A backlog drained while the strangers are at another process."""
+    with Abuse(elsewhere.port, *kinds, path=path, token=TOKEN):
+        return load.drain()
 
 
 def _served(product: Deltaforge, name: str) -> float:
