@@ -305,7 +305,7 @@ def _stop_smart(site: Site, load: Workload) -> None:
     while not _shuts_down(site.database.dsn()):
         assert time.monotonic() < deadline
     sent = site.product.metric(SENT)
-    load.wait_for_rows(load.rows + 1000)
+    load.wait_for_rows(load.rows + 1000, BACK_S)
     while site.product.metric(SENT) < sent + 1000:
         assert time.monotonic() < deadline, site.product.tail()
         time.sleep(0.1)
