@@ -14,13 +14,19 @@ if TYPE_CHECKING:
 
 
 class _Source(msgspec.Struct, frozen=True):
-    schema: str = "?"
-    table: str = "?"
+    schema: str
+    table: str
     lsn: int | None = None
 
 
-class _Envelope(msgspec.Struct):
-    source: _Source = _Source()
+class _Payload(msgspec.Struct, frozen=True):
+    source: _Source
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    source: _Source | None = None
+    payload: _Payload | None = None
+    """Where the envelope is when its schema comes with it."""
 
 
 _decoder = msgspec.json.Decoder(_Envelope)
@@ -30,12 +36,19 @@ def describe_row(value: bytes | None) -> str:
     """Table, LSN and size of a record's row, as far as its source block tells."""
     if value is None:
         return "a tombstone"
-    try:
-        source = _decoder.decode(value).source
-    except msgspec.DecodeError:
+    source = _source(value)
+    if source is None:
         return f"a record of {len(value)} bytes"
     at = f" at {Lsn(source.lsn)}" if source.lsn is not None else ""
     return f"the record of {source.schema}.{source.table}{at} ({len(value)} bytes)"
+
+
+def _source(value: bytes) -> _Source | None:
+    try:
+        found = _decoder.decode(value)
+    except msgspec.DecodeError:
+        return None
+    return found.payload.source if found.payload is not None else found.source
 
 
 def suspicion(error: KafkaError, message: Message) -> int:
