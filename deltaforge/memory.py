@@ -4,7 +4,7 @@ librdkafka and Python free what a backlog needed, but the C library keeps it: be
 still in use. On request glibc gives back the free pages between them; after a backlog that was 22 of 29 MiB.
 
 Rule 1: it costs some milliseconds, and those pages have to be had again: only when little arrives, at most once a
-        minute, and only after something that used much.
+        minute, and only after something that used much; once nothing arrives any more, after less.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LITTLE = 1024 * 1024
+_NOTHING, _LITTLE = 1024, 1024 * 1024
 """Bytes a second."""
-_MUCH = 16 * 1024 * 1024
+_SOME, _MUCH = 1024 * 1024, 16 * 1024 * 1024
 _GAP_S = 60.0
 
 
@@ -36,7 +36,8 @@ class Tidying:
           nbytes: received since the process began.
           per_second: bytes received lately.
         """
-        used = epoch != self._epoch or nbytes - self._nbytes >= _MUCH
+        enough = _SOME if per_second < _NOTHING else _MUCH
+        used = epoch != self._epoch or nbytes - self._nbytes >= enough
         if not used or per_second > _LITTLE or now < self._at + _GAP_S:
             return False
         self._at, self._epoch, self._nbytes = now, epoch, nbytes

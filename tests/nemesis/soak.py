@@ -36,7 +36,7 @@ SURVIVED = tuple(fault for fault in FAULTS if fault.kind != "process" or fault.r
 """Whatever does not end the process."""
 GROWTH = 1.25
 """Memory at the end, of what it was once every kind of fault had struck once: more is a leak."""
-_LOOK_S = 10.0
+_LOOK_S, _IDLE_S = 10.0, 75.0
 
 
 class _Slow(Stage):
@@ -122,7 +122,8 @@ class _Idle:
     pid: int = 0
 
     def look(self) -> None:
-        """Once."""
+        """Once, when the process has had the time to give back what it does not need: it does so once a minute."""
+        time.sleep(_IDLE_S)
         self.pid = self.stage.product.pid
         self.held.append(_held(self.stage))
         self.said |= said_by(self.stage.product, self.stage.name)

@@ -16,11 +16,21 @@ def test_memory_is_given_back_once_a_busy_time_is_over() -> None:
     """Guards against pages that a running stream has to get again, and against none given back at all."""
     tidying = Tidying()
     # WHEN nothing has happened, or much arrives THEN it is not the time
-    assert not tidying.due(0, epoch=0, nbytes=MIB, per_second=0)
+    assert not tidying.due(0, epoch=0, nbytes=MIB - 1, per_second=0)
     assert not tidying.due(1, epoch=0, nbytes=100 * MIB, per_second=2 * MIB)
     # WHEN that is over THEN it is, once
     assert tidying.due(2, epoch=0, nbytes=100 * MIB, per_second=MIB / 2)
     assert not tidying.due(100, epoch=0, nbytes=101 * MIB, per_second=MIB / 2)
+
+
+def test_what_little_a_stream_used_is_given_back_once_it_is_idle() -> None:
+    """Guards against an idle process that keeps what the end of a busy time needed."""
+    tidying = Tidying()
+    assert tidying.due(0, epoch=0, nbytes=100 * MIB, per_second=0)
+    assert not tidying.due(100, epoch=0, nbytes=102 * MIB, per_second=MIB / 2)
+    assert not tidying.due(100, epoch=0, nbytes=100 * MIB + 1, per_second=0)
+    assert tidying.due(100, epoch=0, nbytes=102 * MIB, per_second=0)
+    assert not tidying.due(200, epoch=0, nbytes=102 * MIB, per_second=0)
 
 
 def test_memory_is_given_back_after_an_epoch_that_was_thrown_away() -> None:
