@@ -34,7 +34,13 @@ def main() -> None:
     positions = f"{topic}.positions"
     create_topic(bootstrap, positions, 1)
     settings = kafka_config(local(topic, topic))["client_conf"]
-    own = {"bootstrap.servers": bootstrap, "transactional.id": topic, "socket.nagle.disable": True}
+    own = {
+        "bootstrap.servers": bootstrap,
+        "transactional.id": topic,
+        "socket.nagle.disable": True,
+        # May not be above transaction.timeout.ms.
+        "delivery.timeout.ms": 60_000,
+    }
     producer = Producer(settings | own)
     producer.init_transactions(_LIMIT_S)
     begin = time.monotonic() + _LEAD_S
