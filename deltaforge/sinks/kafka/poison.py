@@ -19,17 +19,17 @@ class _Source(msgspec.Struct, frozen=True):
     lsn: int | None = None
 
 
-class _Payload(msgspec.Struct, frozen=True):
-    source: _Source
-
-
 class _Envelope(msgspec.Struct, frozen=True):
-    source: _Source | None = None
-    payload: _Payload | None = None
+    source: _Source | str | None = None
+    """A text in a CloudEvent, which has the block one level below."""
+    payload: _Envelope | None = None
     """Where the envelope is when its schema comes with it."""
+    data: _Envelope | None = None
+    """Where it is in a CloudEvent."""
 
 
 _decoder = msgspec.json.Decoder(_Envelope)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def describe_row(value: bytes | None) -> str:
@@ -39,16 +39,19 @@ def describe_row(value: bytes | None) -> str:
     source = _source(value)
     if source is None:
         return f"a record of {len(value)} bytes"
+    row = f"the record of {source.schema}.{source.table}" if source.table else "a logical message"
     at = f" at {Lsn(source.lsn)}" if source.lsn is not None else ""
-    return f"the record of {source.schema}.{source.table}{at} ({len(value)} bytes)"
+    return f"{row}{at} ({len(value)} bytes)"
 
 
 def _source(value: bytes) -> _Source | None:
     try:
         found = _decoder.decode(value)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None
-    return found.payload.source if found.payload is not None else found.source
+    while inner := found.payload or found.data:
+        found = inner
+    return found.source if isinstance(found.source, _Source) else None
 
 
 def suspicion(error: KafkaError, message: Message) -> int:

@@ -27,6 +27,12 @@ def message(value: bytes | None, key: bytes | None = b"k") -> Message:
         ({"before": None, "after": {"id": 4711}, "source": SOURCE}, "the record of public.orders at 1/10 (SIZE bytes)"),
         ({"schema": {"type": "struct"}, "payload": {"after": {"id": 4711}, "source": SOURCE}},
          "the record of public.orders at 1/10 (SIZE bytes)"),
+        ({"id": "4711", "source": "/debezium/shop", "data": {"after": {"id": 4711}, "source": SOURCE}},
+         "the record of public.orders at 1/10 (SIZE bytes)"),
+        ({"source": "/debezium/shop", "data": {"schema": {}, "payload": {"after": {"id": 4711}, "source": SOURCE}}},
+         "the record of public.orders at 1/10 (SIZE bytes)"),
+        ({"op": "m", "source": {**SOURCE, "schema": "", "table": ""}, "message": {"content": "4711"}},
+         "a logical message at 1/10 (SIZE bytes)"),
         ({"source": {**SOURCE, "lsn": None}}, "the record of public.orders (SIZE bytes)"),
         ({"state": "running", "lsn": "4711"}, "a record of SIZE bytes"),
         ({"source": "4711"}, "a record of SIZE bytes"),
@@ -39,7 +45,14 @@ def test_a_row_is_named_by_its_source_block_and_by_nothing_else(value: Any, said
     assert describe_row(raw) == said.replace("SIZE", str(len(raw)))
 
 
-@pytest.mark.parametrize("raw", [b"", b"4711", b"\xff\x00 4711", b'{"source": {"table": 4711'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"", b"4711", b"\xff\x00 4711", b'{"source": {"table": 4711', b'{"source": "\xff"}',
+        b'{"after":' * 100_000,
+    ],
+    ids=range(6),
+)  # fmt: skip
 def test_what_is_no_envelope_is_told_by_its_size(raw: bytes) -> None:
     """Guards against an error while an error is told."""
     assert describe_row(raw) == f"a record of {len(raw)} bytes"
