@@ -3,8 +3,9 @@
     python -m tests.benchmarks.bare BOOTSTRAP TOPIC RATE COUNT FILE
 
 Records fall due at a steady rate; whatever is due goes into the next transaction together with a record in a topic of
-its own, as deltaforge's position does. FILE becomes COUNT signed 64-bit numbers: when record 1, 2, ... fell due, in
-nanoseconds of the monotonic clock.
+its own, as deltaforge's position does. FILE becomes COUNT signed 64-bit numbers: when record 1, 2, ... falls due, in
+nanoseconds of the monotonic clock. There is no pause between two transactions, as deltaforge's `sinks/kafka/pause.py`
+makes one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _VALUE = b"x" * 600
 
 
 def main() -> None:
-    """Send everything, then write the file."""
+    """Write the file, then send everything."""
     bootstrap, topic, rate, count, file = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
     positions = f"{topic}.positions"
     create_topic(bootstrap, positions, 1)
@@ -44,6 +45,10 @@ def main() -> None:
     producer = Producer(settings | own)
     producer.init_transactions(_LIMIT_S)
     begin = time.monotonic() + _LEAD_S
+    times = array("q", (int((begin + index / rate) * 1e9) for index in range(count)))
+    # Its being there says that all is ready.
+    Path(f"{file}.part").write_bytes(times.tobytes())
+    Path(f"{file}.part").rename(file)
     partitions, sent = cycle(range(PARTITIONS)), 0
     while sent < count:
         due = min(int((time.monotonic() - begin) * rate) + 1, count)
@@ -57,8 +62,6 @@ def main() -> None:
         producer.flush(_LIMIT_S)
         producer.commit_transaction(_LIMIT_S)
         sent = due
-    times = array("q", (int((begin + index / rate) * 1e9) for index in range(count)))
-    Path(file).write_bytes(times.tobytes())
 
 
 if __name__ == "__main__":

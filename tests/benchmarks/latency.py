@@ -3,8 +3,8 @@
 The sender is a process of its own (sender.py), the reader is this one; on Linux both read the same monotonic clock. The
 first seconds are sent and read, but not counted.
 
-BARE is what Kafka's transactions cost by themselves: the same rows are sent to PostgreSQL, pg_recvlogical takes them,
-and a bare client (bare.py) writes as many records of its own.
+BARE is what Kafka's transactions cost a plain client: the same rows are sent to PostgreSQL, pg_recvlogical takes them,
+and bare.py writes as many records of its own, each of which is timed from the moment it is due.
 """
 
 from __future__ import annotations
@@ -15,12 +15,23 @@ import subprocess
 import sys
 import time
 from array import array
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.benchmarks.backlog import Backlog
-from tests.benchmarks.drain import EXACTLY_ONCE, PARTITIONS, Site, cpu_s, held, make_topic, pipeline, recvlogical
+from tests.benchmarks.drain import (
+    EXACTLY_ONCE,
+    PARTITIONS,
+    RECVLOGICAL,
+    Site,
+    cpu_s,
+    held,
+    make_topic,
+    pipeline,
+    recvlogical,
+)
 from tests.benchmarks.peers import DEBEZIUM, STREAMING, Connector
 from tests.benchmarks.workloads import WORKLOADS
 from tests.support.kafka_topics import delete_topic
@@ -111,19 +122,26 @@ def _debezium(site: Site, backlog: Backlog, name: str, load: Load) -> Latency:
 def _bare(site: Site, backlog: Backlog, name: str, load: Load) -> Latency:
     make_topic(site, name)
     file, count = site.folder / f"{name}.due", _count(load)
-    drain = recvlogical(site, backlog, name)
-    bare = _start("bare", site.bootstrap, name, str(load.per_second), str(count), str(file))
-    try:
+    with ExitStack() as started:
+        drain = recvlogical(site, backlog, name)
+        started.callback(_end, drain)
         held(backlog, name, drain)
+        bare = _start("bare", site.bootstrap, name, str(load.per_second), str(count), str(file))
+        started.callback(_end, bare)
+        while not file.exists():
+            assert bare.poll() is None, f"{BARE} ended with {bare.returncode}"
+            time.sleep(_POLL_S / 100)
         result = _through(site, lambda: cpu_s(bare.pid), name, load, file)
         assert bare.wait(_STALLED_S) == 0
-    finally:
-        for process in (drain, bare):
-            process.kill()
-            process.wait()
+        assert drain.poll() is None, f"nobody took the rows: {RECVLOGICAL} ended with {drain.returncode}"
     for topic in (name, f"{name}.positions"):
         delete_topic(site.bootstrap, topic)
     return result
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _count(load: Load) -> int:
@@ -136,7 +154,7 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def _through(site: Site, cpu_s: Callable[[], float], topic: str, load: Load, times: Path | None = None) -> Latency:
-    """Send and read. `times`: where whoever writes the topic itself will have noted when each record was due."""
+    """Send and read. `times`: where whoever writes the topic itself has noted when each record falls due."""
     count, skipped = _count(load), WARM_UP_S * load.per_second
     file = site.folder / f"{topic}.committed"
     reader = _reader(site.bootstrap, topic)

@@ -196,8 +196,10 @@ def test_a_pipeline_works_on_while_its_admin_is_abused(
 
 def _beside(load: Load, elsewhere: Deltaforge, kinds: Sequence[str], path: str) -> Drained:
     """A backlog drained while the strangers are at another process."""
-    with Abuse(elsewhere.port, *kinds, path=path, token=TOKEN):
-        return load.drain()
+    with Abuse(elsewhere.port, *kinds, path=path, token=TOKEN) as abuse:
+        drained = load.drain()
+    assert sum(counts.get(CONNECTED, 0) for counts in abuse.done.values()) > 0
+    return drained
 
 
 def _served(product: Deltaforge, name: str) -> float:

@@ -304,6 +304,7 @@ def _stop_smart(site: Site, load: Workload) -> None:
     deadline = time.monotonic() + BACK_S
     while not _shuts_down(site.database.dsn()):
         assert time.monotonic() < deadline
+        time.sleep(0.1)
     sent = site.product.metric(SENT)
     load.wait_for_rows(load.rows + 1000, BACK_S)
     while site.product.metric(SENT) < sent + 1000:

@@ -21,6 +21,8 @@ QUOTA = 50_000
 """Bytes a second, as the broker counts them: compressed."""
 THROTTLED_S = 30.0
 GROWTH = 1.1
+MEMORY = 96 * 2**20
+"""What a pipeline may have under way, and as much again for what is on its way through librdkafka."""
 BEHIND = 5000
 """Events that wait at the end of the quota, or it was none."""
 
@@ -61,11 +63,11 @@ if FULL:
         record_property: Callable[[str, object], None],
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Guards against a throttled commit that is taken for a lost one, and against rows that pile up in memory."""
+        """Guards against throttled records that are taken for lost ones, and against rows that pile up in memory."""
         with Busy(servers, "quota", 9, tmp_path) as stage:
             stage.recover()
             # WHEN the broker takes only a part of what is written
-            before = _behind(stage)
+            before, at_first = _behind(stage), resources(stage.product).rss
             _quota(stage, "--add-config", f"producer_byte_rate={QUOTA}")
             looks = []
             until = time.monotonic() + THROTTLED_S
@@ -83,9 +85,12 @@ if FULL:
         with capsys.disabled():
             print(
                 f"\n{QUOTA / 1000:.0f} kB/s for {THROTTLED_S:.0f} s: {before} -> {behind} events behind, "
-                f"{aborts} given up, RSS {early / 2**20:.0f} -> {late / 2**20:.0f} MiB, {view['state']}; {verdict}"
+                f"{aborts} given up, RSS {at_first / 2**20:.0f} -> {early / 2**20:.0f} -> {late / 2**20:.0f} MiB, "
+                f"{view['state']}; {verdict}"
             )
         assert behind > before + BEHIND
         assert aborts == 0
         assert late <= GROWTH * early
+        assert late <= at_first + MEMORY
+        assert view["state"] == "running"
         assert verdict.clean, str(verdict)

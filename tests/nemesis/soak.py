@@ -36,7 +36,7 @@ SURVIVED = tuple(fault for fault in FAULTS if fault.kind != "process" or fault.r
 """Whatever does not end the process."""
 GROWTH = 1.25
 """Memory at the end, of what it was once every kind of fault had struck once: more is a leak."""
-_LOOK_S, _IDLE_S = 10.0, 75.0
+_LOOK_S, _REST_S = 10.0, 75.0
 
 
 class _Slow(Stage):
@@ -100,7 +100,7 @@ def _soak(stage: Stage, outcome: Outcome, minutes: float, say: Callable[[str], N
             strike(stage, step)
             outcome.struck(step)
             if warm is None and step.number >= len(SURVIVED):
-                warm = _held(stage)
+                warm = _at_rest(stage)
         stage.mend()
         stage.recover()
         outcome.recovered_s += stage.recovered_s
@@ -123,10 +123,16 @@ class _Idle:
 
     def look(self) -> None:
         """Once, when the process has had the time to give back what it does not need: it does so once a minute."""
-        time.sleep(_IDLE_S)
+        time.sleep(_REST_S)
         self.pid = self.stage.product.pid
         self.held.append(_held(self.stage))
         self.said |= said_by(self.stage.product, self.stage.name)
+
+
+def _at_rest(stage: Stage) -> Footprint:
+    """What it holds when nothing has happened for as long as `_Idle` waits; the writers, who are few, go on."""
+    time.sleep(_REST_S)
+    return _held(stage)
 
 
 def _held(stage: Stage) -> Footprint:
