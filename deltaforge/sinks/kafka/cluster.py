@@ -48,6 +48,8 @@ HOPELESS_S = 5.0
 _EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _MISSING = ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION")
+_OUTDATED = ("UNKNOWN_LEADER_EPOCH", "FENCED_LEADER_EPOCH", "NOT_LEADER_FOR_PARTITION")
+"""With them a broker says that the client's picture of the cluster is not its own."""
 _UNREADABLE = ("TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED")
 
 
@@ -212,6 +214,8 @@ class Cluster:
                 with trio.move_on_after(5, shield=True):
                     await self._give_up()
         self._all_down = False
+        if any(_could_not_ask(answer.exception()) for answer in answers.values()):
+            await self._give_up()
         return {key: answer.result() for key, answer in answers.items()}
 
     def _client(self) -> AdminClient:
@@ -220,7 +224,11 @@ class Cluster:
         return self._admin
 
     async def _give_up(self) -> None:
-        """A client that owes an answer may owe it for ever: the next question goes to a new one."""
+        """The next question goes to a new client.
+
+        One that owes an answer may owe it for ever. One that could not ask goes on by its picture of the cluster: it
+        was seen to look for a controller in vain for four minutes, beside clients that had one.
+        """
         self._all_down = False
         await self.aclose()
 
@@ -249,6 +257,13 @@ def _unreadable_file(properties: Mapping[str, object]) -> OperatorError | None:
                 if error.errno != errno.EISDIR:
                     return OperatorError(f"cannot read {path} ({key}): {error.strerror}", hint=faults.FILE)
     return None
+
+
+def _could_not_ask(error: BaseException | None) -> bool:
+    """Whether it is librdkafka's own error, or tells that the client's picture of the cluster is not the broker's."""
+    if not isinstance(error, ck.KafkaException):
+        return False
+    return error.args[0].code() < 0 or error.args[0].name() in _OUTDATED
 
 
 def _wait(admin: AdminClient, answers: Mapping[Any, Future[Any]]) -> bool:
