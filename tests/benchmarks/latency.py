@@ -153,20 +153,24 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=REPOSITORY)
 
 
-def _through(site: Site, cpu_s: Callable[[], float], topic: str, load: Load, times: Path | None = None) -> Latency:
-    """Send and read. `times`: where whoever writes the topic itself has noted when each record falls due."""
+def _through(site: Site, spent_s: Callable[[], float], topic: str, load: Load, times: Path | None = None) -> Latency:
+    """Send and read.
+
+    Args:
+      spent_s: processor seconds of the measured process so far.
+      times: where whoever writes the topic itself has noted when each record falls due.
+    """
     count, skipped = _count(load), WARM_UP_S * load.per_second
     file = site.folder / f"{topic}.committed"
     reader = _reader(site.bootstrap, topic)
-    cpu, began = cpu_s(), time.monotonic()
+    cpu, began = spent_s(), time.monotonic()
     sender = _start("sender", site.postgres.dsn(), str(load.per_second), str(count), str(file))
     try:
         seen = _read(reader, count)
-        share = (cpu_s() - cpu) / (time.monotonic() - began)
+        share = (spent_s() - cpu) / (time.monotonic() - began)
         assert sender.wait(_STALLED_S) == 0
     finally:
-        sender.kill()
-        sender.wait()
+        _end(sender)
         reader.close()
     committed = array("q", (times or file).read_bytes())
     taken = sorted((seen[index + 1] - committed[index]) / 1e6 for index in range(skipped, count))

@@ -122,15 +122,14 @@ class _Idle:
     pid: int = 0
 
     def look(self) -> None:
-        """Once, when the process has had the time to give back what it does not need: it does so once a minute."""
-        time.sleep(_REST_S)
+        """Once."""
         self.pid = self.stage.product.pid
-        self.held.append(_held(self.stage))
+        self.held.append(_at_rest(self.stage))
         self.said |= said_by(self.stage.product, self.stage.name)
 
 
 def _at_rest(stage: Stage) -> Footprint:
-    """What it holds when nothing has happened for as long as `_Idle` waits; the writers, who are few, go on."""
+    """What it holds without faults, once it has had the time to give back the rest, which it does once a minute."""
     time.sleep(_REST_S)
     return _held(stage)
 

@@ -210,12 +210,10 @@ class Cluster:
                 if self.silent(asked, 2 * REQUEST_S):
                     raise self.away(doing, "no answer")
         finally:
-            if not answered:
+            if not answered or any(_could_not_ask(answer.exception()) for answer in answers.values()):
                 with trio.move_on_after(5, shield=True):
                     await self._give_up()
         self._all_down = False
-        if any(_could_not_ask(answer.exception()) for answer in answers.values()):
-            await self._give_up()
         return {key: answer.result() for key, answer in answers.items()}
 
     def _client(self) -> AdminClient:
