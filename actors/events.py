@@ -114,7 +114,11 @@ class ChildStopped(Event):
 
 @dataclass(frozen=True)
 class StopTimedOut(Event):
-    """The child is still alive some time after it was cancelled; the supervisor waits on."""
+    """The child is still alive some time after it was cancelled; the supervisor waits on.
+
+    Said after 1 s, 3 s, 7 s and so on, for each pause is twice the last. `waited_s` leaves out time for which the whole
+    process stood still.
+    """
 
     waited_s: float
     stack: str

@@ -332,16 +332,16 @@ class Supervisor:
             self._reporter.say(events.Stalled, child, silent_s=run.silent_s, stack=run.stack())
         child.move("stopping", self._clock())
         run.ctx.scope.cancel(reason=run.why_cancelled())
-        cancelled_at = trio.current_time()
-        with trio.move_on_after(_REPORT_AFTER_S):
-            await run.finished.wait()
-            return
-        waited_s = trio.current_time() - cancelled_at
-        self._reporter.say(events.StopTimedOut, child, waited_s=waited_s, stack=run.stack())
+        waited_s = 0.0
+        while True:
+            with trio.move_on_after(waited_s + _REPORT_AFTER_S):
+                await run.finished.wait()
+                return
+            waited_s += waited_s + _REPORT_AFTER_S
+            self._reporter.say(events.StopTimedOut, child, waited_s=waited_s, stack=run.stack())
 
     def _started(self, child: Child, run: Run, job: Job) -> None:
-        now = self._clock()
-        run.ready_at = now
+        now = run.ready_at = self._clock()
         child.was_ready = True
         if child.state == "starting":
             child.move("running", now)

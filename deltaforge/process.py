@@ -10,6 +10,8 @@ Rule 3: the process ends by itself when no pipeline can work any more: 4 if one 
 Rule 4: asked to stop it ends with 0, or with 3 if a pipeline was blocked then.
 Rule 5: whatever refuses to stop, the process ends some seconds after the grace. Ending hard is safe: nothing is
         confirmed before it is durable.
+Rule 6: nor does it wait for ever for one actor that outlives its cancellation, such as one whose worker thread died for
+        lack of memory before it could answer: nothing in the process can end that wait.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from actors import (
     Event,
     LoopWatchdog,
     Restart,
+    StopTimedOut,
     Supervisor,
     SupervisorSpec,
 )
@@ -58,6 +61,8 @@ DONE, FAILED, CONFIGURATION, BLOCKED, REFUSED = range(5)
 
 MARGIN_S: Final = 10.0
 """After the grace: for actors that were cancelled, and for the admin."""
+UNENDING_S: Final = 60.0
+"""After its cancellation an actor may still wait for a name to be resolved or a file to be synced, not for longer."""
 _ADMIN: Final = ".admin"
 """No pipeline may have a name with a dot."""
 _ENDS = (ChildExited, ChildCrashed, ChildRetrying)
@@ -171,6 +176,9 @@ class Process:
             metrics.admin_restarted(event.child)
         if event.supervisor == "root" and event.child in self._pipelines and isinstance(event, _ENDS):
             self._park(event.child, str(event))
+        if isinstance(event, StopTimedOut) and event.waited_s > UNENDING_S and self._stopped_with is None:
+            who, late_s = f"{event.supervisor}/{event.child}", event.waited_s
+            end_at_once(FAILED, f"{who} did not end within {late_s:.0f} s of its cancellation: ending at once")
 
     def _park(self, name: str, found: str) -> None:
         outcome = self._pipelines[name].outcome()

@@ -98,6 +98,7 @@ async def test_a_child_that_outlives_its_cancellation_is_named_with_its_stack(au
         assert supervisor.statistics().children[0].state == "stopping"
     assert (late.at, late.waited_s) == (3.0, 1.0)
     assert "in stubborn" in late.stack
+    assert [(event.at, event.waited_s) for event in recorder.of(StopTimedOut)] == [(3.0, 1.0), (5.0, 3.0), (9.0, 7.0)]
     assert recorder.of(ChildStopped)[0].at == 10.0
 
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deltaforge.process import UNENDING_S
 from tests.fault.sizes import half
 from tests.ledger.workload import make_tables
 from tests.support.databases import create_database, drop_database
 from tests.support.faulty_libc import FaultyLibc
 from tests.support.instances import Site, alive
-from tests.support.orders import insert_orders, seen_orders, wait_for_orders, wait_until
+from tests.support.orders import WAIT_S, insert_orders, seen_orders, wait_for_orders, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,6 +130,13 @@ def test_a_process_that_gets_no_more_memory_loses_nothing(site: Site, spare: int
     if not _again_if_it_ended(product):
         resource.prlimit(product.pid, resource.RLIMIT_DATA, before)
     insert_orders(site.database, [2])
+    # It may have lost a thread that an actor waits for, and end for that a minute after it cancelled the actor.
+    wait_until(
+        lambda: _again_if_it_ended(product) or 2 in seen_orders(site.bootstrap, pipeline.topic),
+        "it goes on or ends",
+        lambda: None,
+        UNENDING_S + WAIT_S,
+    )
     _goes_on(site, pipeline, product, *range(1001, 1001 + BIG))
 
 

@@ -266,3 +266,45 @@ def test_what_hangs_is_ended_with_every_stack_shown(code: str, line: str) -> Non
     assert done.returncode == 1
     assert line in done.stderr
     assert 'File "<string>", line 3 in <module>' in done.stderr
+
+
+OUTLIVES_ITS_CANCELLATION = """
+import threading, trio, trio.testing
+from actors import ChildSpec
+from deltaforge.admin.guard import Guard
+from deltaforge.admin.server import bind
+from deltaforge.process import Process
+from tests.integration.test_process import Scripted
+
+class Stuck(Scripted):
+    def child_spec(self):
+        return ChildSpec(self.name, self.run, stall_after_s=10)
+
+    async def run(self, ctx):
+        ctx.started()
+        with trio.CancelScope(shield=True):
+            await {wait}
+
+with bind("127.0.0.1", 0) as sock:
+    process = Process([Stuck("orders")], sock=sock, guard=Guard("127.0.0.1", None), grace_s=1)
+    clock = trio.testing.MockClock(autojump_threshold=0.1)
+    raise SystemExit(trio.run(process.run, clock=clock))
+"""
+
+
+@pytest.mark.fault("P27")
+@pytest.mark.parametrize(
+    ("wait", "line"),
+    [
+        ("trio.to_thread.run_sync(threading.Event().wait)", "orders did not end within 63 s of its cancellation"),
+        ("trio.sleep(70)", "pipeline orders failed: "),
+    ],
+)
+def test_an_actor_that_outlives_its_cancellation_by_a_minute_ends_the_process(wait: str, line: str) -> None:
+    """Guards against a pipeline that waits for ever for a thread that is no more, and against less patience."""
+    command = [sys.executable, "-c", OUTLIVES_ITS_CANCELLATION.format(wait=wait)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, cwd=REPOSITORY)
+
+    assert done.returncode == FAILED
+    assert [said for said in done.stderr.splitlines() if line in said], done.stderr
+    assert ("ending at once" in done.stderr) == ("did not end" in line)
