@@ -20,6 +20,7 @@ from deltaforge.logs import get_logger
 from deltaforge.model import Lease, Lsn
 from deltaforge.sinks.base import SinkStatistics
 from deltaforge.sinks.kafka.epoch import Epoch
+from deltaforge.sinks.kafka.grouping import Room
 from deltaforge.sinks.kafka.opening import LeaseLost, Opened, check_lease, go_on_from
 from deltaforge.sinks.kafka.patience import tell_when_stuck
 from deltaforge.sinks.kafka.producer import Doubt
@@ -50,6 +51,7 @@ class Memory:
         """Source transaction in which the stream fell silent once."""
         self.max_tx_s: float | None = None
         """Half the age at which a Kafka transaction expired."""
+        self.room = Room()
         self.beaten_at: float | None = None
         """When the last heartbeat was written, on Trio's clock; the first one is due an interval after the start."""
 

@@ -77,7 +77,9 @@ class Epoch:
                 batching.max_tx_events,
                 batching.max_tx_bytes,
                 min(limit_s, memory.max_tx_s or limit_s),
-            )
+                batching.on_large_tx == "split",
+            ),
+            memory.room,
         )
         # A transaction must not expire in Kafka before anybody finds the stream silent.
         self._silent_s = min(_SILENT_S, wiring.transaction_timeout_s / 2)
@@ -86,7 +88,7 @@ class Epoch:
         self._failure: DeltaforgeError | None = None
         self._wake: trio.CancelScope | None = None
         self._at_commit = True
-        self._taken = 0
+        self._taken = self._ending_bytes = 0
         self._last_checkpoint = self._last_item = trio.current_time()
         self._receipt: Receipt | None = None
         memory.epoch_events = 0
@@ -219,7 +221,7 @@ class Epoch:
         self._group.add(passed.events, encoded.nbytes, item.nbytes, trio.current_time())
         if self._settled.is_set() and not self._writer.pending:
             await self._writer.produce(encoded)
-        elif self._writer.keep(encoded):
+        elif self._writer.keep(encoded, self._memory.room.nbytes):
             await self._settled.wait()
             await self._flush_pending()
 
@@ -273,6 +275,7 @@ class Epoch:
         self._session.begin()
         progress, started, events = self._door.accepted, self._group.started, self._group.events
         self._seq += 1
+        self._ending_bytes = self._group.nbytes
         self._group.clear()
         self._settled = trio.Event()
         self._nursery.start_soon(self._settle, self._record(progress), progress, started, events, self._taken)
@@ -328,6 +331,7 @@ class Epoch:
         now = self._last_checkpoint = trio.current_time()
         self._door.committed(progress)
         memory.commits += 1
+        memory.room.taken(self._ending_bytes, self._session.took_s, self._w.config.send_timeout_secs)
         memory.events += events
         memory.epoch_events = taken
         memory.durable, memory.flush = progress.position.commit_lsn, progress.flush_lsn
@@ -364,7 +368,9 @@ class Epoch:
         self._check()
 
     def remember_expiry(self) -> None:
-        """The epoch ended in doubt: a transaction that was open too long is split earlier next time."""
+        """The epoch ended in doubt: a transaction that was open too long, or sent too slowly, is smaller next time."""
+        if self._session.late:
+            self._memory.room.missed(max(self._ending_bytes, self._group.nbytes))
         if self._group.started is not None and not self._at_commit:
             age = trio.current_time() - self._group.started
             if age > self._w.transaction_timeout_s / 2:

@@ -4,6 +4,9 @@ A Kafka transaction costs a round trip or two, whatever it holds: idle streams w
 wants it large. So it ends at the first source COMMIT after one of: nothing more waits, `max_ms` since its first event,
 32 MiB of records. A source transaction stays in one Kafka transaction until it is itself above a limit: what was
 committed before it in the same Kafka transaction does not count, or small ones would be split in a backlog.
+
+Where the brokers do not take so much within the time that is allowed, less is sent at once (`Room`): what is given up
+and begun anew as it was would be given up for ever.
 """
 
 from __future__ import annotations
@@ -13,6 +16,36 @@ from enum import Enum
 import msgspec
 
 _FULL_BYTES = 32 * 1024 * 1024
+_LEAST_BYTES = 64 * 1024
+_QUICK = 0.25
+"""Of the time that is allowed: what took no more leaves room for twice as much."""
+
+
+class Room:
+    """How many bytes of records a Kafka transaction may hold, learnt from how long the brokers take for them."""
+
+    def __init__(self) -> None:
+        self.nbytes = _FULL_BYTES
+        self._misses = 0
+
+    @property
+    def splits(self) -> bool:
+        """Whether a source transaction that does not fit is split.
+
+        One that came too late may have met an outage, which is over before the next is tried; two have met a slow line.
+        """
+        return self._misses > 1
+
+    def missed(self, nbytes: int) -> None:
+        """A transaction of `nbytes` was given up, for the brokers did not take it in time."""
+        self._misses += 1
+        self.nbytes = max(min(self.nbytes, nbytes) // 4, _LEAST_BYTES)
+
+    def taken(self, nbytes: int, took_s: float, allowed_s: float) -> None:
+        """The brokers have taken one of `nbytes`, `took_s` seconds after its end, of `allowed_s` that are allowed."""
+        if nbytes >= self.nbytes / 2 and took_s <= _QUICK * allowed_s:
+            self.nbytes = min(2 * self.nbytes, _FULL_BYTES)
+            self._misses = 0 if self.nbytes == _FULL_BYTES else self._misses
 
 
 class End(Enum):
@@ -31,13 +64,15 @@ class Limits(msgspec.Struct, frozen=True):
     max_tx_events: int | None
     max_tx_bytes: int | None
     max_tx_s: float
+    may_split: bool = True
 
 
 class Grouping:
     """The open Kafka transaction as far as its end is concerned."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, room: Room | None = None) -> None:
         self._limits = limits
+        self._room = room or Room()
         self.max_tx_s = limits.max_tx_s
         """Lowered for a transaction that once expired in Kafka."""
         self.clear()
@@ -72,11 +107,12 @@ class Grouping:
             return End.NO
         age = now - self.started
         if at_commit or not limits.respect_source_tx:
-            if not more_waits or age >= limits.max_s or self.nbytes >= _FULL_BYTES:
+            if not more_waits or age >= limits.max_s or self.nbytes >= self._room.nbytes:
                 return End.COMMIT
             return End.NO
         too_large = (
             age >= self.max_tx_s
+            or (limits.may_split and self._room.splits and self._source_bytes > self._room.nbytes)
             or (limits.max_tx_events is not None and self._source_events > limits.max_tx_events)
             or (limits.max_tx_bytes is not None and self._source_bytes > limits.max_tx_bytes)
         )

@@ -113,6 +113,8 @@ class KafkaProducer:
         """The first failed delivery or fatal error; from then on only throwing away is left."""
         self.last_error: DeltaforgeError | None = None
         """The newest error the client reported of itself, such as a refused login: what a wait is about."""
+        self.late = False
+        """Whether records were not taken in the time that they had."""
         self._suspicion = -1
         self._produced = 0
         self._handed: collections.deque[tuple[int, int]] = collections.deque()
@@ -128,6 +130,7 @@ class KafkaProducer:
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._closing:
             return
+        self.late = self.late or error.code() == KafkaError._MSG_TIMED_OUT
         likely = suspicion(error, message)
         if self.failure is None or likely > self._suspicion:
             self.failure = self._refused(error, message.topic() or "", message.value())
@@ -274,6 +277,7 @@ class KafkaProducer:
         while len(self._alive()):
             self.check()
             if trio.current_time() > deadline:
+                self.late = True
                 raise Doubt(self.last_error or TransientError("Kafka did not take the records in send_timeout_secs"))
             try:
                 await self._call(_flush)

@@ -37,6 +37,8 @@ class Session:
             self._data = KafkaProducer(wiring.data_properties, brokers=wiring.config.brokers, oauth=wiring.oauth)
         self._begun = False
         self._begun_at = 0.0
+        self.took_s = 0.0
+        """How long the brokers took for the rest of the last Kafka transaction, from its end on."""
         self._pause = MarkerPause()
         self._asked = self._answered = 0
 
@@ -128,8 +130,9 @@ class Session:
         # Flushed first, so that the commit below is one request, and its duration says whether it was repeated.
         ended = trio.current_time()
         await self._ledger.flush(deadline)
+        self.took_s = trio.current_time() - ended
         if self._data is self._ledger:
-            self._pause.delivered(ended - self._begun_at, trio.current_time() - ended)
+            self._pause.delivered(ended - self._begun_at, self.took_s)
         await failpoint_async("kafka.before_commit")
         limit = trio.current_time() + self._w.transaction_timeout_s
         repeated = await self._ledger.commit(limit)
@@ -137,6 +140,11 @@ class Session:
         self._answered += 1
         await failpoint_async("kafka.after_commit")
         return repeated
+
+    @property
+    def late(self) -> bool:
+        """Whether the brokers did not take in time what was produced."""
+        return self._ledger.late
 
     @property
     def pause_s(self) -> float:

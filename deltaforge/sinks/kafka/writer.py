@@ -62,11 +62,16 @@ class Writer:
         self._w.budget.swap(wal_bytes, weight, self._lease.epoch)
         self._unhanded += weight
 
-    def keep(self, encoded: Encoded) -> bool:
-        """Keep records until `produce_pending`; says whether enough are kept to wait for the commit."""
+    def keep(self, encoded: Encoded, room: int) -> bool:
+        """Keep records until `produce_pending`; says whether enough are kept to wait for the commit.
+
+        Args:
+          encoded: the records.
+          room: bytes that a Kafka transaction may have: what is kept goes into the next one as a whole.
+        """
         self._pending.append(encoded)
         self._pending_bytes += encoded.nbytes
-        return self._pending_bytes > _PENDING_BYTES
+        return self._pending_bytes >= min(room, _PENDING_BYTES)
 
     async def produce_pending(self) -> None:
         """Produce what was kept. Raises Doubt."""

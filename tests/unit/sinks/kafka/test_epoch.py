@@ -33,7 +33,8 @@ class Session:
     """Takes records at once, unless told to be slow; commits when `commit` is set."""
 
     inflight = 0
-    pause_s = 0.0
+    pause_s = took_s = 0.0
+    late = False
 
     def __init__(self) -> None:
         self.produced: list[str] = []
@@ -90,7 +91,7 @@ class Bench:
         self.handles.budget.reset(1)
         small = self.handles.wiring()
         wiring = SimpleNamespace(
-            config=SimpleNamespace(exactly_once=True),
+            config=SimpleNamespace(exactly_once=True, send_timeout_secs=60.0),
             batching=Batching(),
             inbox=small.inbox,
             receipts=small.receipts,
@@ -246,3 +247,21 @@ async def test_no_heartbeat_stands_inside_a_source_transaction_that_goes_on(
         await bench.stream()
     assert bench.session.produced == ['{"id":"1.0"}']
     assert bench.session.settles == 0
+
+
+@pytest.mark.fault("K9")
+async def test_what_came_too_late_is_sent_again_in_smaller_transactions(
+    bench: Bench, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards against the size that is lowered being that of what has begun since, and against an outage that counts."""
+    bench.session.fault = TransientError("not taken in time")
+    bench.session.commit.set()
+    whole = bench.memory.room.nbytes
+    await bench.feed(part(1, 10, 0, 1, end=11))
+    with pytest.raises(TransientError):
+        await bench.stream()
+    bench.epoch.remember_expiry()
+    assert bench.memory.room.nbytes == whole
+    bench.session.late = True
+    bench.epoch.remember_expiry()
+    assert bench.memory.room.nbytes < whole / 8

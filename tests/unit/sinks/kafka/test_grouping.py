@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from deltaforge.sinks.kafka.grouping import End, Grouping, Limits
+from deltaforge.sinks.kafka.grouping import End, Grouping, Limits, Room
 
+LEAST = 64 * 1024
 LIMITS = Limits(0.1, True, 1000, 50_000, 10.0)
 
 
@@ -80,3 +81,40 @@ def test_clearing_makes_room_for_the_next() -> None:
     group.clear()
     assert not group.open
     assert (group.events, group.nbytes) == (0, 0)
+
+
+def test_what_was_given_up_for_being_slow_is_made_smaller_and_what_is_quick_larger_again() -> None:
+    """Guards against a transaction begun anew as large as it was for ever, and against one bad hour that stays."""
+    room = Room()
+    room.missed(8_000_000)
+    assert room.nbytes == 2_000_000
+    room.missed(100_000_000)
+    assert room.nbytes == 500_000
+    room.missed(1_000)
+    assert room.nbytes == LEAST
+    room.taken(LEAST, 16.0, 60.0)
+    room.taken(LEAST // 2 - 1, 1.0, 60.0)
+    assert room.nbytes == LEAST, "one was slow and the other small"
+    for _ in range(9):
+        assert room.splits
+        room.taken(room.nbytes // 2, 15.0, 60.0)
+    assert room.nbytes == Room().nbytes
+    assert not room.splits
+
+
+@pytest.mark.parametrize(("misses", "may_split", "end"), [(1, True, End.NO), (2, True, End.SPLIT), (2, False, End.NO)])
+def test_a_source_transaction_is_split_for_a_slow_line_when_it_was_too_slow_twice(
+    misses: int, may_split: bool, end: End
+) -> None:
+    """Guards against source transactions torn after an outage, for the sake of those before them, or against a halt."""
+    room = Room()
+    for _ in range(misses):
+        room.missed(LEAST)
+    group = Grouping(Limits(0.1, True, None, None, 10.0, may_split), room)
+    group.add(1, LEAST, LEAST, 100.0)
+    assert group.end(at_commit=True, more_waits=True, now=100.0) is End.COMMIT
+    assert group.end(at_commit=False, more_waits=True, now=100.0) is End.NO
+    group.add(1, 1, 1, 100.0)
+    assert group.end(at_commit=False, more_waits=True, now=100.0) is end
+    group.next_source()
+    assert group.end(at_commit=False, more_waits=True, now=100.0) is End.NO
