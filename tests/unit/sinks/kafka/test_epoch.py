@@ -265,3 +265,20 @@ async def test_what_came_too_late_is_sent_again_in_smaller_transactions(
     bench.session.late = True
     bench.epoch.remember_expiry()
     assert bench.memory.room.nbytes < whole / 8
+
+
+@pytest.mark.fault("K9")
+async def test_what_is_kept_during_a_commit_fills_no_more_than_one_small_transaction(
+    bench: Bench, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Guards a slow line against all that came meanwhile in one piece, given up again after every single commit."""
+    bench.memory.room.nbytes = 1
+    await bench.feed(part(1, 10, 0, 1, end=11), part(2, 20, 0, 1, end=21), part(3, 30, 0, 1, end=31))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.stream)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (bench.session.settles, len(bench.session.produced)) == (1, 1)
+        bench.session.commit.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (bench.session.settles, len(bench.session.produced)) == (3, 3)
+        nursery.cancel_scope.cancel()
