@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from deltaforge.embedded import archive
 from deltaforge.embedded.errors import EmbeddedError
 from deltaforge.embedded.jars import class_path, java
 from deltaforge.embedded.kafka_conf import Listener, NodePlan, NodePorts, TlsFiles, render, server_properties
@@ -308,7 +309,8 @@ def _java_command(file: Path, jars: Sequence[Path], options: Sequence[str], prog
 
     Java's temporary files stay beside it: a killed JVM leaves the libraries it has unpacked.
     """
-    words = [f"-Djava.io.tmpdir={file.parent}", *options, "-cp", os.pathsep.join(map(str, jars)), *program]
+    options = [f"-Djava.io.tmpdir={file.parent}", *archive.options(jars), *options]
+    words = [*options, "-cp", os.pathsep.join(map(str, jars)), *program]
     _write_private(file, "\n".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words))
     return [str(java()), f"@{file}"]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deltaforge.embedded.errors import DemoPackagesMissing, EmbeddedError
-from deltaforge.embedded.jars import class_path
 from deltaforge.embedded.kafka import KafkaCluster
 from deltaforge.embedded.kafka_conf import Listener
+from deltaforge.embedded.prepare import prepare
 from tests.support.available import unavailable
 from tests.support.kafka_clients import SCRAM_PASSWORD, SCRAM_USER
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def kafka_jars() -> None:
-    """Kafka's jars are on this machine; fetched when they are not and the network allows."""
+    """Kafka's jars are here, fetched when need be and the network allows; and the archive that makes it start fast."""
     try:
-        class_path()
+        prepare(lambda _: None)
     except (DemoPackagesMissing, EmbeddedError) as error:
         unavailable(error)
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deltaforge.embedded import archive
 from deltaforge.embedded.jars import class_path, java
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def tool_lines(main_class: str, *arguments: str) -> Iterator[Iterator[bytes]]:
         ended = True
 
     with tempfile.TemporaryDirectory(prefix="deltaforge-tool-") as scratch:
-        words = [f"-Djava.io.tmpdir={scratch}", *_OPTIONS, "-cp", os.pathsep.join(map(str, class_path()))]
+        jars = class_path()
+        options = [f"-Djava.io.tmpdir={scratch}", *archive.options(jars), *_OPTIONS]
+        words = [*options, "-cp", os.pathsep.join(map(str, jars))]
         file, errors = Path(scratch, "arguments"), Path(scratch, "stderr")
         file.write_text("\n".join('"' + _escaped(word) + '"' for word in [*words, main_class, *arguments]))
         command = [str(java()), f"@{file}"]
