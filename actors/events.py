@@ -116,12 +116,14 @@ class ChildStopped(Event):
 class StopTimedOut(Event):
     """The child is still alive some time after it was cancelled; the supervisor waits on.
 
-    Said after 1 s, 3 s, 7 s and so on, for each pause is twice the last. `waited_s` leaves out time for which the whole
-    process stood still.
+    Said after 1 s, 3 s, 7 s and so on, each pause twice the last, for a quarter of an hour. `waited_s` leaves out time
+    that passed while the whole process stood still. A supervisor may only be busy with one child after the other.
     """
 
     waited_s: float
     stack: str
+    role: str
+    """`worker` or `supervisor`."""
 
     def says(self) -> str:
         return f"does not stop, {self.waited_s:.3g} s after its cancellation"

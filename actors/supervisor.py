@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # A cancelled child needs no more than a few schedule points, so a second means a shield or a thread.
-_REPORT_AFTER_S = 1.0
+_LOOK_S = 1.0
 
 
 class Supervisor:
@@ -332,13 +332,13 @@ class Supervisor:
             self._reporter.say(events.Stalled, child, silent_s=run.silent_s, stack=run.stack())
         child.move("stopping", self._clock())
         run.ctx.scope.cancel(reason=run.why_cancelled())
-        waited_s = 0.0
-        while True:
-            with trio.move_on_after(waited_s + _REPORT_AFTER_S):
+        for waits in range(1, 1024):
+            with trio.move_on_after(_LOOK_S):
                 await run.finished.wait()
                 return
-            waited_s += waited_s + _REPORT_AFTER_S
-            self._reporter.say(events.StopTimedOut, child, waited_s=waited_s, stack=run.stack())
+            if waits & (waits + 1) == 0:
+                what = {"waited_s": waits * _LOOK_S, "stack": run.stack(), "role": child.spec.kind.value}
+                self._reporter.say(events.StopTimedOut, child, **what)
 
     def _started(self, child: Child, run: Run, job: Job) -> None:
         now = run.ready_at = self._clock()

@@ -10,8 +10,9 @@ Rule 3: the process ends by itself when no pipeline can work any more: 4 if one 
 Rule 4: asked to stop it ends with 0, or with 3 if a pipeline was blocked then.
 Rule 5: whatever refuses to stop, the process ends some seconds after the grace. Ending hard is safe: nothing is
         confirmed before it is durable.
-Rule 6: nor does it wait for ever for one actor that outlives its cancellation, such as one whose worker thread died for
-        lack of memory before it could answer: nothing in the process can end that wait.
+Rule 6: nor does it wait for ever for an actor of a pipeline that outlives its cancellation, such as one whose worker
+        thread died for lack of memory before it could answer: nothing in the process can end that wait. It ends with 1
+        whatever else was found, so that it is started again and finds it again.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ MARGIN_S: Final = 10.0
 """After the grace: for actors that were cancelled, and for the admin."""
 UNENDING_S: Final = 60.0
 """After its cancellation an actor may still wait for a name to be resolved or a file to be synced, not for longer."""
+UNENDING_TREE_S: Final = 4 * UNENDING_S
+"""A supervisor ends its children one after the other."""
 _ADMIN: Final = ".admin"
 """No pipeline may have a name with a dot."""
 _ENDS = (ChildExited, ChildCrashed, ChildRetrying)
@@ -176,7 +179,8 @@ class Process:
             metrics.admin_restarted(event.child)
         if event.supervisor == "root" and event.child in self._pipelines and isinstance(event, _ENDS):
             self._park(event.child, str(event))
-        if isinstance(event, StopTimedOut) and event.waited_s > UNENDING_S and self._stopped_with is None:
+        if isinstance(event, StopTimedOut) and self._stopped_with is None and _never_ends(event):
+            _dump_stacks()
             who, late_s = f"{event.supervisor}/{event.child}", event.waited_s
             end_at_once(FAILED, f"{who} did not end within {late_s:.0f} s of its cancellation: ending at once")
 
@@ -193,6 +197,14 @@ class Process:
     def _verdict(self) -> int:
         states = {outcome.state for outcome in self._ended.values()}
         return REFUSED if "refused" in states else FAILED if "failed" in states else DONE
+
+
+def _never_ends(event: StopTimedOut) -> bool:
+    """Whether a pipeline is past hope. The admin, and what only watches a pipeline, hold up no data: they are told."""
+    path = (*event.supervisor.split("/"), event.child)
+    if path[0] != "root" or path[1] == _ADMIN:
+        return False
+    return event.waited_s > (UNENDING_S if event.role == "worker" else UNENDING_TREE_S)
 
 
 def _teller(event: Event) -> Callable[..., None]:

@@ -256,7 +256,10 @@ class Batching(Section, frozen=True):
         Annotated[float, msgspec.Meta(ge=1, le=900)] | None,
         doc("Split a source transaction open in Kafka for longer. Default: half of `transaction.timeout.ms`."),
     ] = None
-    on_large_tx: Annotated[Literal["split", "halt"], doc("What to do with a transaction above these limits.")] = "split"
+    on_large_tx: Annotated[
+        Literal["split", "halt"],
+        doc("What to do with a transaction above these limits, or that the brokers twice did not take in time."),
+    ] = "split"
 
 
 class CommitPolicy(Section, frozen=True):

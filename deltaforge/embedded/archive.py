@@ -1,8 +1,9 @@
 """Kafka's classes as Java has once loaded and linked them: from such an archive (AOT cache, JEP 483) a broker starts in
 half the time.
 
-An archive is for one class path and one Java, and lies beside the jars. Nothing needs it: without it all starts more
-slowly, and Java ignores one that does not fit.
+An archive is for these very jars and one Java, and lies beside them. Nothing needs it: without it all starts more
+slowly, and Java ignores one that is not for it. What is inside is not looked through, which would take half of the
+gain: should a disk have damaged it, remove it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# Where it does not fit Java would say so on stdout, which belongs to the program.
-_SILENT = ("-Xlog:disable", "-Xlog:all=warning:stderr")
+# Java would say on stdout, which belongs to the program, what it leaves out of an archive, and that one does not fit.
+_SILENT = ("-Xlog:disable", "-Xlog:all=warning,aot*=off:stderr")
 
 
 def place(jars: Sequence[Path]) -> Path:
     """Where the archive for these jars is, or would be."""
-    said = "\n".join([(java_home() / "release").read_text(), *map(str, jars)])
+    # As Java does, which refuses one for a jar that is older or newer.
+    seen = [f"{jar} {jar.stat().st_size} {jar.stat().st_mtime_ns}" for jar in jars]
+    said = "\n".join([(java_home() / "release").read_text(), *seen])
     return cache_root() / "jars" / f"{hashlib.sha256(said.encode()).hexdigest()[:16]}.aot"
 
 

@@ -6,6 +6,7 @@ python -m deltaforge.embedded.prepare
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -51,7 +52,9 @@ def _make(archive: Path) -> None:
         made = Path(scratch) / archive.name
         with KafkaCluster(java_options=recording(made)) as cluster:
             cluster.stop(grace_s=_END_S)
-        # Complete or not there at all.
+        # Complete or not there at all, also after a loss of power.
+        with made.open("rb") as whole:
+            os.fsync(whole.fileno())
         made.replace(archive)
 
 

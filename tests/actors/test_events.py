@@ -33,7 +33,7 @@ EVENTS: list[tuple[Event, str]] = [
         ChildStopped(*AT, took_s=5.0, cancelled=True, error=CRASH),
         "stopped after its grace was over (5 s): ValueError: bad",
     ),
-    (StopTimedOut(*AT, waited_s=1.0, stack="..."), "does not stop, 1 s after its cancellation"),
+    (StopTimedOut(*AT, waited_s=1.0, stack="...", role="worker"), "does not stop, 1 s after its cancellation"),
     (Stalled(*AT, silent_s=30.0, stack="..."), "was silent for 30 s"),
     (Escalated(*AT, error=CRASH), "takes its supervisor down: ValueError: bad"),
     (AutoShutdownTriggered(*AT), "was significant: its supervisor ends"),

@@ -88,7 +88,9 @@ class Epoch:
         self._failure: DeltaforgeError | None = None
         self._wake: trio.CancelScope | None = None
         self._at_commit = True
-        self._taken = self._ending_bytes = 0
+        self._taken = 0
+        self._ending: tuple[int, Lsn] | None = None
+        """Bytes and last source transaction of what is being committed."""
         self._last_checkpoint = self._last_item = trio.current_time()
         self._receipt: Receipt | None = None
         memory.epoch_events = 0
@@ -252,7 +254,8 @@ class Epoch:
     async def _consider_end(self, *, more_waits: bool) -> None:
         if not self._settled.is_set() or self._writer.pending:
             return
-        end = self._group.end(at_commit=self._at_commit, more_waits=more_waits, now=trio.current_time())
+        now, lsn = trio.current_time(), self._door.accepted.position.commit_lsn
+        end = self._group.end(at_commit=self._at_commit, more_waits=more_waits, now=now, lsn=lsn)
         if end is End.COMMIT:
             self._writer.handed()
             self._end()
@@ -275,7 +278,7 @@ class Epoch:
         self._session.begin()
         progress, started, events = self._door.accepted, self._group.started, self._group.events
         self._seq += 1
-        self._ending_bytes = self._group.nbytes
+        self._ending = self._group.nbytes, progress.position.commit_lsn
         self._group.clear()
         self._settled = trio.Event()
         self._nursery.start_soon(self._settle, self._record(progress), progress, started, events, self._taken)
@@ -331,7 +334,9 @@ class Epoch:
         now = self._last_checkpoint = trio.current_time()
         self._door.committed(progress)
         memory.commits += 1
-        memory.room.taken(self._ending_bytes, self._session.took_s, self._w.config.send_timeout_secs)
+        if self._ending is not None:
+            memory.room.taken(self._ending[0], self._session.took_s, self._w.config.send_timeout_secs)
+            self._ending = None
         memory.events += events
         memory.epoch_events = taken
         memory.durable, memory.flush = progress.position.commit_lsn, progress.flush_lsn
@@ -370,7 +375,8 @@ class Epoch:
     def remember_expiry(self) -> None:
         """The epoch ended in doubt: a transaction that was open too long, or sent too slowly, is smaller next time."""
         if self._session.late:
-            self._memory.room.missed(max(self._ending_bytes, self._group.nbytes))
+            open_one = self._group.nbytes, self._door.accepted.position.commit_lsn
+            self._memory.room.missed(*(self._ending or open_one))
         if self._group.started is not None and not self._at_commit:
             age = trio.current_time() - self._group.started
             if age > self._w.transaction_timeout_s / 2:

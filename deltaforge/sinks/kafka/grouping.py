@@ -26,26 +26,28 @@ class Room:
 
     def __init__(self) -> None:
         self.nbytes = _FULL_BYTES
-        self._misses = 0
+        self._late_lsn: int | None = None
+        self._again = False
 
-    @property
-    def splits(self) -> bool:
-        """Whether a source transaction that does not fit is split.
+    def splits(self, lsn: int) -> bool:
+        """Whether the source transaction that commits at `lsn` is split if it does not fit.
 
-        One that came too late may have met an outage, which is over before the next is tried; two have met a slow line.
+        When it came too late once it may have met an outage, which is over before it is tried again.
         """
-        return self._misses > 1
+        return self._again and lsn == self._late_lsn
 
-    def missed(self, nbytes: int) -> None:
-        """A transaction of `nbytes` was given up, for the brokers did not take it in time."""
-        self._misses += 1
-        self.nbytes = max(min(self.nbytes, nbytes) // 4, _LEAST_BYTES)
+    def missed(self, nbytes: int, lsn: int) -> None:
+        """A transaction of `nbytes`, up to the source transaction at `lsn`, was not taken in time and given up."""
+        self._again = lsn == self._late_lsn
+        self._late_lsn = lsn
+        # A small one says nothing about the line, and one that could not be split nothing about the room.
+        if nbytes > _LEAST_BYTES and (self.nbytes == _FULL_BYTES or nbytes <= 2 * self.nbytes):
+            self.nbytes = max(min(self.nbytes, nbytes) // 4, _LEAST_BYTES)
 
     def taken(self, nbytes: int, took_s: float, allowed_s: float) -> None:
         """The brokers have taken one of `nbytes`, `took_s` seconds after its end, of `allowed_s` that are allowed."""
         if nbytes >= self.nbytes / 2 and took_s <= _QUICK * allowed_s:
             self.nbytes = min(2 * self.nbytes, _FULL_BYTES)
-            self._misses = 0 if self.nbytes == _FULL_BYTES else self._misses
 
 
 class End(Enum):
@@ -85,7 +87,7 @@ class Grouping:
 
     def next_source(self) -> None:
         """What comes next belongs to another source transaction."""
-        self._source_events = self._source_bytes = 0
+        self._source_events = self._source_bytes = self._source_sent = 0
 
     @property
     def open(self) -> bool:
@@ -99,9 +101,10 @@ class Grouping:
         self.nbytes += nbytes
         self._source_events += events
         self._source_bytes += wal_bytes
+        self._source_sent += nbytes
 
-    def end(self, *, at_commit: bool, more_waits: bool, now: float) -> End:
-        """Decide after an item. `at_commit`: it ended a source transaction (or was a logical message)."""
+    def end(self, *, at_commit: bool, more_waits: bool, now: float, lsn: int) -> End:
+        """Decide after an item of the source transaction at `lsn`. `at_commit`: it ended one, or was a message."""
         limits = self._limits
         if self.started is None:
             return End.NO
@@ -112,7 +115,7 @@ class Grouping:
             return End.NO
         too_large = (
             age >= self.max_tx_s
-            or (limits.may_split and self._room.splits and self._source_bytes > self._room.nbytes)
+            or (limits.may_split and self._source_sent > self._room.nbytes and self._room.splits(lsn))
             or (limits.max_tx_events is not None and self._source_events > limits.max_tx_events)
             or (limits.max_tx_bytes is not None and self._source_bytes > limits.max_tx_bytes)
         )

@@ -143,8 +143,8 @@ class Session:
 
     @property
     def late(self) -> bool:
-        """Whether the brokers did not take in time what was produced."""
-        return self._ledger.late
+        """Whether the brokers did not take a Kafka transaction in time. Plain records have no such time."""
+        return self._data is self._ledger and self._ledger.late
 
     @property
     def pause_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,8 +38,17 @@ def test_an_archive_is_for_one_class_path(cache: Path, jars: list[Path]) -> None
     assert archive.options(jars[1:]) == []
 
 
+def test_an_archive_is_for_one_fetch_of_a_jar(cache: Path, tmp_path: Path) -> None:
+    """Guards against an archive that Java refuses at every start, because a jar was fetched again into its place."""
+    jar = tmp_path / "a.jar"
+    jar.touch()
+    archive.place([jar]).touch()
+    os.utime(jar, (1, 1))
+    assert archive.options([jar]) == []
+
+
 def test_an_archive_that_does_not_fit_changes_nothing(cache: Path, jars: list[Path]) -> None:
-    """Guards against a start that fails over a damaged file, and Java's complaints among a program's answers."""
+    """Guards against a start that fails over another Java's file, and Java's complaints among a program's answers."""
     archive.place(jars).write_bytes(b"no archive" * 10_000)
     said = KafkaCluster().run_tool("kafka.tools.StorageTool", "random-uuid")
     assert len(said.split()) == 1
@@ -47,7 +57,7 @@ def test_an_archive_that_does_not_fit_changes_nothing(cache: Path, jars: list[Pa
 def test_an_archive_that_cannot_be_made_is_told_and_gone_without(
     cache: Path, jars: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards against a convenience that keeps the servers from starting, and against half of one being kept."""
+    """Guards against a convenience that keeps the servers from starting."""
 
     def fails(self: KafkaCluster) -> None:
         raise EmbeddedError("no room")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 import trio
@@ -84,7 +84,12 @@ class Bench:
     """An epoch, its session and who feeds it."""
 
     def __init__(
-        self, nursery: trio.Nursery, *, transaction_timeout_s: float = 300.0, heartbeat: Heartbeat | None = None
+        self,
+        nursery: trio.Nursery,
+        *,
+        transaction_timeout_s: float = 300.0,
+        heartbeat: Heartbeat | None = None,
+        batching: Batching | None = None,
     ) -> None:
         self.handles = Handles()
         self.handles.epoch.set(1)
@@ -92,7 +97,7 @@ class Bench:
         small = self.handles.wiring()
         wiring = SimpleNamespace(
             config=SimpleNamespace(exactly_once=True, send_timeout_secs=60.0),
-            batching=Batching(),
+            batching=batching or Batching(),
             inbox=small.inbox,
             receipts=small.receipts,
             budget=small.budget,
@@ -253,18 +258,42 @@ async def test_no_heartbeat_stands_inside_a_source_transaction_that_goes_on(
 async def test_what_came_too_late_is_sent_again_in_smaller_transactions(
     bench: Bench, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Guards against the size that is lowered being that of what has begun since, and against an outage that counts."""
+    """Guards against sizes of what has begun since, and against a failure at once that counts as a slow line."""
     bench.session.fault = TransientError("not taken in time")
-    bench.session.commit.set()
-    whole = bench.memory.room.nbytes
-    await bench.feed(part(1, 10, 0, 1, end=11))
-    with pytest.raises(TransientError):
-        await bench.stream()
+    missed: list[tuple[int, int]] = []
+    bench.memory.room.missed = lambda nbytes, lsn: missed.append((nbytes, lsn))  # type: ignore[method-assign]
+    await bench.feed(part(1, 10, 0, 3, end=11))
+    async with trio.open_nursery() as nursery:
+
+        async def later() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            await bench.feed(part(2, 20, 0, 9, end=21))
+            await trio.testing.wait_all_tasks_blocked()
+            bench.session.commit.set()
+
+        nursery.start_soon(later)
+        with pytest.raises(TransientError):
+            await bench.stream()
     bench.epoch.remember_expiry()
-    assert bench.memory.room.nbytes == whole
+    assert missed == []
     bench.session.late = True
     bench.epoch.remember_expiry()
-    assert bench.memory.room.nbytes < whole / 8
+    (nbytes, lsn), whole = missed[0], sum(map(len, bench.session.produced))
+    assert (lsn, whole <= nbytes < 2 * whole) == (10, True)
+
+
+@pytest.mark.fault("K9")
+@pytest.mark.parametrize(("took_s", "grows"), [(1.0, True), (50.0, False)])
+async def test_a_quick_commit_makes_room(
+    bench: Bench, autojump_clock: trio.testing.MockClock, took_s: float, grows: bool
+) -> None:
+    """Guards against one slow hour that leaves small transactions for ever."""
+    bench.memory.room.nbytes = 10
+    bench.session.took_s = took_s
+    bench.session.commit.set()
+    await bench.feed(part(1, 10, 0, 1, end=11))
+    await bench.stream()
+    assert (bench.memory.room.nbytes > 10) == grows
 
 
 @pytest.mark.fault("K9")
@@ -282,3 +311,20 @@ async def test_what_is_kept_during_a_commit_fills_no_more_than_one_small_transac
         await trio.testing.wait_all_tasks_blocked()
         assert (bench.session.settles, len(bench.session.produced)) == (3, 3)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.fault("K9")
+@pytest.mark.parametrize(("on_large_tx", "parts"), [("split", 1), ("halt", 0)])
+async def test_a_source_transaction_that_was_late_twice_is_split_unless_that_is_forbidden(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, on_large_tx: Literal["split", "halt"], parts: int
+) -> None:
+    """Guards against a pipeline that refuses for good because a line was slow."""
+    bench = Bench(nursery, batching=Batching(on_large_tx=on_large_tx))
+    bench.memory.room.nbytes = 1
+    for _ in range(2):
+        bench.memory.room.missed(0, Lsn(10))
+    bench.session.commit.set()
+    await bench.feed(part(1, 10, 0, 1))
+    with trio.move_on_after(1):
+        await bench.stream()
+    assert bench.session.settles == parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import trio
@@ -15,6 +15,8 @@ from deltaforge.sinks.kafka.producer import Doubt, KafkaProducer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from confluent_kafka import Message
 
 
 class Client:
@@ -34,6 +36,18 @@ class Client:
 
     def __len__(self) -> int:
         return 0
+
+
+class Refused:
+    """A record that came back."""
+
+    def topic(self) -> str:
+        return "t"
+
+    def value(self) -> bytes:
+        return b"{}"
+
+    key = value
 
 
 @pytest.fixture
@@ -98,3 +112,25 @@ async def test_a_commit_is_given_up_at_its_deadline(
     with pytest.raises(Doubt):
         await kafka.commit(trio.current_time() - 1)
     assert client.slices == [1]
+
+
+async def test_records_that_are_not_taken_until_the_deadline_are_late(
+    made: tuple[KafkaProducer, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards a slow line against transactions that are given up and made again as large as they were."""
+    kafka, _ = made
+    monkeypatch.setattr(Client, "__len__", lambda _: 1)
+    monkeypatch.setattr(producer, "_flush", lambda _: None)
+    assert not kafka.late
+    with pytest.raises(Doubt, match="send_timeout_secs"):
+        await kafka.flush(trio.current_time() - 1)
+    assert kafka.late
+
+
+@pytest.mark.parametrize(("code", "late"), [(KafkaError._MSG_TIMED_OUT, True), (KafkaError._TRANSPORT, False)])
+async def test_a_record_that_timed_out_was_late(made: tuple[KafkaProducer, Client], code: int, late: bool) -> None:
+    """Guards the same where `delivery.timeout.ms` is over first, and against any failure that counts as a slow line."""
+    kafka, _ = made
+    kafka._on_delivery(KafkaError(code), cast("Message", Refused()))
+    assert kafka.late == late
+    assert kafka.failure is not None
