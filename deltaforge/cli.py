@@ -25,6 +25,7 @@ from deltaforge.config.load import LoadedPipeline, load_path
 from deltaforge.config.secret import register
 from deltaforge.errors import ConfigError
 from deltaforge.failpoints import failpoint
+from deltaforge.memory import share_heaps
 from deltaforge.model import Lsn
 from deltaforge.process import CONFIGURATION, DONE, FAILED, Process, run_until_signalled
 from deltaforge.runtime import RunOptions
@@ -113,6 +114,7 @@ def serve(
     # Imported late: --version and validate need no drivers.
     from deltaforge.pipeline import Pipeline
 
+    share_heaps()
     failpoint("cli.serve")
     host, port = api_address
     guard = Guard(host, os.environ.get(TOKEN_VARIABLE))

@@ -5,11 +5,14 @@ still in use. On request glibc gives back the free pages between them; after a b
 
 Rule 1: it costs some milliseconds, and those pages have to be had again: only when little arrives, at most once a
         minute, and only after something that used much; once nothing arrives any more, after less.
+Rule 2: threads share heaps. glibc would give each of up to eight threads a core its own, and what one burst leaves free
+        in one heap is of no use to the next burst in another: in an hour of faults the process grew by 15 MiB more.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +22,9 @@ _NOTHING, _LITTLE = 1024, 1024 * 1024
 """Bytes a second."""
 _SOME, _MUCH = 1024 * 1024, 16 * 1024 * 1024
 _GAP_S = 60.0
+_M_ARENA_MAX, _HEAPS = -8, 2
+_HEAPS_CHOSEN = "MALLOC_ARENA_MAX"
+"""The environment variable by which glibc is told the same."""
 
 
 class Tidying:
@@ -42,6 +48,13 @@ class Tidying:
             return False
         self._at, self._epoch, self._nbytes = now, epoch, nbytes
         return True
+
+
+def share_heaps() -> None:
+    """Call it before there are threads. Does nothing where the operator chose, or where the C library is another."""
+    mallopt: Callable[[int, int], int] | None = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and _HEAPS_CHOSEN not in os.environ:
+        mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def give_back() -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tests.support.topics import Record
 
 STALLED_S = 60.0
+SILENT_S = 20.0
 ENDS_S = 30.0
 
 
@@ -125,7 +126,8 @@ class Witness:
         except BaseException:
             self._consumer.close()
             raise
-        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in places])
+        self._next = dict.fromkeys(places, OFFSET_BEGINNING)
+        self._assign()
         self._sampler.__enter__()
         self._thread.start()
         return self
@@ -135,13 +137,30 @@ class Witness:
 
     def _watch(self) -> None:
         try:
+            heard = time.monotonic()
             while not self._stop.is_set():
-                for record in take(self._consumer, lambda *_: None):
+                records = take(self._consumer, lambda *_: None)
+                for record in records:
                     self._note(record)
+                    self._next[record.topic, record.partition] = record.offset + 1
+                if records:
+                    heard = time.monotonic()
+                elif time.monotonic() > heard + SILENT_S:
+                    self._reopen()
+                    heard = time.monotonic()
         except Exception as error:
             self._failure = error
         finally:
             self._consumer.close()
+
+    def _assign(self) -> None:
+        self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
+
+    def _reopen(self) -> None:
+        """Go on in another client: one was seen to read nothing for two minutes after its broker had come back."""
+        self._consumer.close()
+        self._consumer = consumer(self._bootstrap)
+        self._assign()
 
     def _note(self, record: Record) -> None:
         if record.topic != self._subject.checkpoints:

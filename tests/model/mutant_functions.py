@@ -159,8 +159,8 @@ class Lumping(Door):
 class Tearing(grouping.Grouping):
     """Ends Kafka transactions without looking for a COMMIT."""
 
-    def end(self, *, at_commit: bool, more_waits: bool, now: float) -> grouping.End:
-        return super().end(at_commit=True, more_waits=more_waits, now=now)
+    def end(self, *, at_commit: bool, more_waits: bool, now: float, lsn: int) -> grouping.End:
+        return super().end(at_commit=True, more_waits=more_waits, now=now, lsn=lsn)
 
 
 class OldestWins(scan.Newest):

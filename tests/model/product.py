@@ -286,7 +286,7 @@ class Product(Records):
                 for now in (0.0, 1e6) if late else (0.0,):
                     group = grouping.Grouping(grouping.Limits(0.1, True, None, None, 100.0))
                     group.add(1, 1, 1, 0.0)
-                    found.add(group.end(at_commit=at_commit, more_waits=more_waits, now=now))
+                    found.add(group.end(at_commit=at_commit, more_waits=more_waits, now=now, lsn=1))
             return frozenset(found)
 
         return self.once(("ends", at_commit, late), ask)

@@ -1,7 +1,10 @@
-"""When memory goes back to the system, and that it does."""
+"""When memory goes back to the system, that it does, and how many heaps there are."""
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from deltaforge.memory import Tidying, give_back
 
 MIB = 1024 * 1024
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_memory_is_given_back_once_a_busy_time_is_over() -> None:
@@ -59,3 +63,34 @@ def test_what_is_free_between_what_is_used_goes_back() -> None:
     # THEN most of it is the system's again
     assert used - _resident() > 50 * MIB
     assert len(last) == 10_000
+
+
+HEAPS = """
+import ctypes, sys, threading
+from deltaforge.memory import share_heaps
+share_heaps()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+libc.fopen.argtypes, libc.malloc.argtypes = (ctypes.c_char_p, ctypes.c_char_p), (ctypes.c_size_t,)
+libc.malloc_info.argtypes, libc.fclose.argtypes = (ctypes.c_int, ctypes.c_void_p), (ctypes.c_void_p,)
+together = threading.Barrier(6)
+def allocate():
+    libc.malloc(1000)
+    together.wait()
+threads = [threading.Thread(target=allocate) for _ in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+out = libc.fopen(sys.argv[1].encode(), b"w")
+libc.malloc_info(0, out)
+libc.fclose(out)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other heaps")
+@pytest.mark.parametrize(("chosen", "heaps"), [({}, 2), ({"MALLOC_ARENA_MAX": "4"}, 4)])
+def test_threads_share_heaps_unless_the_operator_chose(tmp_path: Path, chosen: dict[str, str], heaps: int) -> None:
+    """Guards against bursts that each leave memory in the heap of another thread."""
+    kept = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    command = [sys.executable, "-c", HEAPS, str(tmp_path / "heaps")]
+    subprocess.run(command, env=kept | chosen, cwd=REPOSITORY, check=True, timeout=60)
+    assert (tmp_path / "heaps").read_text().count("<heap nr=") == heaps

@@ -131,6 +131,6 @@ async def test_records_that_are_not_taken_until_the_deadline_are_late(
 async def test_a_record_that_timed_out_was_late(made: tuple[KafkaProducer, Client], code: int, late: bool) -> None:
     """Guards the same where `delivery.timeout.ms` is over first, and against any failure that counts as a slow line."""
     kafka, _ = made
-    kafka._on_delivery(KafkaError(code), cast("Message", Refused()))
+    await trio.to_thread.run_sync(kafka._on_delivery, KafkaError(code), cast("Message", Refused()))
     assert kafka.late == late
     assert kafka.failure is not None
