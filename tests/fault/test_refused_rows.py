@@ -147,6 +147,8 @@ def test_a_row_that_kafka_refuses_is_named_and_waits_for_a_person(kafka: Proxied
         alter_topic(site.bootstrap, made[kind].topic, config)
     for kind in ("broker", *MENDED):
         wait_until(lambda at=made[kind].name: states(product)[at] == "running", kind, lambda: alive(product))  # type: ignore[misc]
+    # A moment ago the last of them was tried again, and the one that stays blocked with it.
+    wait_until(lambda: states(product)[made["client"].name] == "blocked", "client", lambda: alive(product))
     assert product.term() == BLOCKED, product.tail()
     _raise_client_limit(made["client"])
     product.start()
