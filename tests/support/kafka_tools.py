@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deltaforge.embedded import archive
+from deltaforge.embedded.archive import options as fast_start
 from deltaforge.embedded.jars import class_path, java
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def tool_lines(main_class: str, *arguments: str) -> Iterator[Iterator[bytes]]:
 
     with tempfile.TemporaryDirectory(prefix="deltaforge-tool-") as scratch:
         jars = class_path()
-        options = [f"-Djava.io.tmpdir={scratch}", *archive.options(jars), *_OPTIONS]
+        options = [f"-Djava.io.tmpdir={scratch}", *fast_start(jars), *_OPTIONS]
         words = [*options, "-cp", os.pathsep.join(map(str, jars))]
         file, errors = Path(scratch, "arguments"), Path(scratch, "stderr")
         file.write_text("\n".join('"' + _escaped(word) + '"' for word in [*words, main_class, *arguments]))
