@@ -250,7 +250,7 @@ class KafkaCluster:
         jars = self._jars or class_path(progress=self._progress, abort=self._abort)
         options = ["-Xmx256m", *_FAST_START, *_QUIET]
         with tempfile.TemporaryDirectory(prefix="deltaforge-tool-") as scratch:
-            command = _java_command(Path(scratch) / "arguments", jars, options, [main_class, *arguments])
+            command = java_command(Path(scratch) / "arguments", jars, options, [main_class, *arguments])
             try:
                 done = subprocess.run(  # noqa: S603 - our own command
                     command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
@@ -283,7 +283,7 @@ class KafkaCluster:
         arguments = node.directory / "arguments"
         node.process = ServerProcess(
             f"Kafka node {node.node_id}",
-            _java_command(arguments, self._jars, self._java_options, ["kafka.Kafka", str(node.properties)]),
+            java_command(arguments, self._jars, self._java_options, ["kafka.Kafka", str(node.properties)]),
             node.log,
             cleanup=self.directory if self._temporary else None,
         )
@@ -304,7 +304,7 @@ def _choose_ports(
     ]
 
 
-def _java_command(file: Path, jars: Sequence[Path], options: Sequence[str], program: Sequence[str]) -> list[str]:
+def java_command(file: Path, jars: Sequence[Path], options: Sequence[str], program: Sequence[str]) -> list[str]:
     """A command line that shows only the name of a file with the real one.
 
     Java's temporary files stay beside it: a killed JVM leaves the libraries it has unpacked.

@@ -1,6 +1,6 @@
 """Have ready what the first start of Kafka would have to fetch, and what makes later ones faster.
 
-python -m deltaforge.embedded.prepare
+Run it by `python -m deltaforge.embedded.prepare`.
 """
 
 from __future__ import annotations

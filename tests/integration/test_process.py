@@ -113,6 +113,11 @@ async def _ask(sock: socket.socket, path: str) -> tuple[int, dict[str, object]]:
     return await trio.to_thread.run_sync(ask)
 
 
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, cwd=REPOSITORY)
+
+
 class Running:
     """A process in the background of a test."""
 
@@ -260,8 +265,7 @@ async def test_a_pipeline_named_admin_is_a_pipeline(sock: socket.socket, said: l
 )
 def test_what_hangs_is_ended_with_every_stack_shown(code: str, line: str) -> None:
     """Guards against a process that neither works nor ends, and against not knowing why."""
-    command = [sys.executable, "-c", f"import time\nfrom deltaforge import process\n{code}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, cwd=REPOSITORY)
+    done = _run(f"import time\nfrom deltaforge import process\n{code}")
 
     assert done.returncode == 1
     assert line in done.stderr
@@ -302,8 +306,7 @@ with bind("127.0.0.1", 0) as sock:
 )
 def test_an_actor_that_outlives_its_cancellation_by_a_minute_ends_the_process(wait: str, line: str) -> None:
     """Guards against a pipeline that waits for ever for a thread that is no more, and against less patience."""
-    command = [sys.executable, "-c", OUTLIVES_ITS_CANCELLATION.format(wait=wait)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, cwd=REPOSITORY)
+    done = _run(OUTLIVES_ITS_CANCELLATION.format(wait=wait))
 
     assert done.returncode == FAILED
     assert [said for said in done.stderr.splitlines() if line in said], done.stderr

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deltaforge.embedded.archive import options as fast_start
-from deltaforge.embedded.jars import class_path, java
+from deltaforge.embedded.jars import class_path
+from deltaforge.embedded.kafka import java_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,12 +34,8 @@ def tool_lines(main_class: str, *arguments: str) -> Iterator[Iterator[bytes]]:
         ended = True
 
     with tempfile.TemporaryDirectory(prefix="deltaforge-tool-") as scratch:
-        jars = class_path()
-        options = [f"-Djava.io.tmpdir={scratch}", *fast_start(jars), *_OPTIONS]
-        words = [*options, "-cp", os.pathsep.join(map(str, jars))]
         file, errors = Path(scratch, "arguments"), Path(scratch, "stderr")
-        file.write_text("\n".join('"' + _escaped(word) + '"' for word in [*words, main_class, *arguments]))
-        command = [str(java()), f"@{file}"]
+        command = java_command(file, class_path(), _OPTIONS, [main_class, *arguments])
         with errors.open("wb") as stderr:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
         try:
@@ -53,7 +48,3 @@ def tool_lines(main_class: str, *arguments: str) -> Iterator[Iterator[bytes]]:
             code = process.wait(_END_S)
         if ended and code:
             raise RuntimeError(f"{main_class} failed with {code}:\n{errors.read_text(errors='replace')[-2000:]}")
-
-
-def _escaped(word: str) -> str:
-    return word.replace("\\", "\\\\").replace('"', '\\"')
