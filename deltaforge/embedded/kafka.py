@@ -24,7 +24,7 @@ from deltaforge.embedded.errors import EmbeddedError
 from deltaforge.embedded.jars import class_path, java
 from deltaforge.embedded.kafka_conf import Listener, NodePlan, NodePorts, TlsFiles, render, server_properties
 from deltaforge.embedded.kafka_probe import live_brokers
-from deltaforge.embedded.ports import HOST, free_ports
+from deltaforge.embedded.ports import free_ports
 from deltaforge.embedded.process import ServerProcess, wait_until
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class KafkaCluster:
         *,
         directory: Path | None = None,
         listeners: Collection[Listener] = (),
-        advertised: Mapping[Listener, Sequence[int]] | None = None,
+        advertised: Mapping[Listener, Sequence[str]] | None = None,
         tls: TlsFiles | None = None,
         scram_users: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
@@ -103,7 +103,7 @@ class KafkaCluster:
         Args:
           directory: keeps data and logs, and survives `close`; a temporary one when absent.
           listeners: beside PLAINTEXT; SASL and MTLS need `tls`.
-          advertised: ports that clients of a listener are told instead of its own, one for each node.
+          advertised: addresses (HOST:PORT) that clients of a listener are told instead of its own, one for each node.
           scram_users: name to password.
           options: properties beyond or instead of ours, for every node.
           java_options: after ours, so they win.
@@ -150,7 +150,7 @@ class KafkaCluster:
 
     def bootstrap(self, listener: Listener = Listener.PLAINTEXT) -> str:
         """The `bootstrap.servers` of a listener, all nodes."""
-        return ",".join(f"{HOST}:{ports.advertised(listener)}" for ports in self._ports)
+        return ",".join(ports.advertised(listener) for ports in self._ports)
 
     def start(self) -> None:
         """Fetch the jars if need be, format the storage on first use, start all nodes, wait until they see each other.
@@ -290,7 +290,7 @@ class KafkaCluster:
 
 
 def _choose_ports(
-    nodes: int, listeners: Sequence[Listener], advertised: Mapping[Listener, Sequence[int]]
+    nodes: int, listeners: Sequence[Listener], advertised: Mapping[Listener, Sequence[str]]
 ) -> list[NodePorts]:
     each = len(listeners) + 1
     ports = iter(free_ports(nodes * each))

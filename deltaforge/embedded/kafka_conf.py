@@ -43,12 +43,12 @@ class NodePorts:
 
     controller: int
     listeners: Mapping[Listener, int]
-    proxies: Mapping[Listener, int] = field(default_factory=dict)
-    """What clients of a listener are told instead of its port: something that forwards to it listens there."""
+    proxies: Mapping[Listener, str] = field(default_factory=dict)
+    """What clients of a listener are told instead of its address: something that forwards to it listens there."""
 
-    def advertised(self, listener: Listener) -> int:
-        """Where clients of this listener connect to."""
-        return self.proxies.get(listener, self.listeners[listener])
+    def advertised(self, listener: Listener) -> str:
+        """Where clients of this listener connect to: host and port."""
+        return self.proxies.get(listener) or f"{HOST}:{self.listeners[listener]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _listeners(plan: NodePlan) -> dict[str, str]:
     everything = {**named, "CONTROLLER": ports.controller}
     properties = {
         "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in everything.items()),
-        "advertised.listeners": ",".join(f"{name}://{HOST}:{ports.advertised(Listener(name))}" for name in named),
+        "advertised.listeners": ",".join(f"{name}://{ports.advertised(Listener(name))}" for name in named),
         "inter.broker.listener.name": "PLAINTEXT",
         "listener.security.protocol.map": ",".join(
             [f"{name}:{protocols[Listener(name)]}" for name in named] + ["CONTROLLER:PLAINTEXT"]

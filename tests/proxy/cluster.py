@@ -7,6 +7,7 @@ Tests read and administer through `direct`, which no fault reaches.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from deltaforge.embedded.kafka import KafkaCluster
@@ -16,22 +17,38 @@ from tests.proxy.kafka import KafkaProxy, RuleBook, Rules
 
 if TYPE_CHECKING:
     from tests.proxy.frames import Api
+    from tests.support.networks import Network
 
 
 class ProxiedKafka(Rules):
     """A cluster with one proxy before each node. Rules concern all nodes: a coordinator may be any of them."""
 
-    def __init__(self, nodes: int = 1, **settings: Any) -> None:
+    def __init__(
+        self,
+        nodes: int = 1,
+        *,
+        listen_host: str = HOST,
+        told_host: str = HOST,
+        network: Network | None = None,
+        **settings: Any,
+    ) -> None:
         """Choose ports and bind the proxies'; nothing runs before `start`.
 
         Args:
+          listen_host: where the proxies listen.
+          told_host: where clients are told that they listen.
+          network: in which the proxies listen.
           settings: those of `KafkaCluster`, but for the listeners.
         """
         super().__init__(RuleBook())
-        self.proxies = [KafkaProxy(HOST, 0, listen_port=port, book=self.book) for port in free_ports(nodes)]
-        ports = [proxy.port for proxy in self.proxies]
+        ports = free_ports(nodes)
+        with network.entered() if network else nullcontext():
+            self.proxies = [
+                KafkaProxy(HOST, 0, listen_host=listen_host, listen_port=port, book=self.book) for port in ports
+            ]
+        told = [f"{told_host}:{proxy.port}" for proxy in self.proxies]
         self.cluster = KafkaCluster(
-            nodes, listeners=[Listener.PROXIED], advertised={Listener.PROXIED: ports}, **settings
+            nodes, listeners=[Listener.PROXIED], advertised={Listener.PROXIED: told}, **settings
         )
         for proxy, node in zip(self.proxies, self.cluster.nodes, strict=True):
             proxy.target(HOST, node.ports.listeners[Listener.PROXIED])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -62,7 +62,7 @@ def make_proxied_kafka(kafka_jars: None) -> Iterator[Callable[..., ProxiedKafka]
     """Makes proxied clusters of the test's own, not started; takes the arguments of `ProxiedKafka`."""
     made: list[ProxiedKafka] = []
 
-    def make(nodes: int = 1, **settings: object) -> ProxiedKafka:
+    def make(nodes: int = 1, **settings: Any) -> ProxiedKafka:
         made.append(ProxiedKafka(nodes, **settings))
         return made[-1]
 

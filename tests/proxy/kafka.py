@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from deltaforge.embedded.ports import HOST
 from tests.proxy.answers import error_answer, stand_in
 from tests.proxy.faults import TO_SERVER, Direction
 from tests.proxy.frames import Frames, correlation_id, request
@@ -110,9 +111,11 @@ class Rules:
 class KafkaProxy(Proxy, Rules):
     """Forwards to one broker, which has to advertise this proxy's address, and to be spoken to without TLS."""
 
-    def __init__(self, host: str, port: int, *, listen_port: int = 0, book: RuleBook | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, *, listen_host: str = HOST, listen_port: int = 0, book: RuleBook | None = None
+    ) -> None:
         """As `Proxy`; with a `book` it obeys rules that others obey too."""
-        Proxy.__init__(self, host, port, listen_port=listen_port)
+        Proxy.__init__(self, host, port, listen_host=listen_host, listen_port=listen_port)
         Rules.__init__(self, book or RuleBook())
         self._pairs: dict[int, _Pair] = {}
         self.seen: Counter[int] = Counter()

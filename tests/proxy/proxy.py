@@ -288,7 +288,7 @@ class Proxy:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    made = socket.socket()
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))

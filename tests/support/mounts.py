@@ -25,7 +25,7 @@ def placed(files: Mapping[str, Path]) -> list[str]:
     The directories of these paths hold nothing else there. The process keeps its id, so signals reach it.
     Skips the test where namespaces are not allowed; fails in CI.
     """
-    _require_namespaces()
+    require_namespaces("mount")
     folders = sorted({path.rpartition("/")[0] for path in files})
     lines = ["set -e"]
     # Read before anything is hidden: a source may lie in one of the directories.
@@ -42,7 +42,7 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[None]:
     The mount is in a namespace that ends with this process, so that none is left behind however that ends.
     Skips the test where namespaces are not allowed; fails in CI.
     """
-    _require_namespaces()
+    require_namespaces("mount")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
@@ -55,12 +55,14 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def _require_namespaces() -> None:
-    reason = "a mount namespace needs root and the `unshare` program (util-linux)"
-    allowed = os.geteuid() == 0 and shutil.which("unshare") is not None
+def require_namespaces(kind: str, *programs: str) -> None:
+    """Skip the test where there can be no such namespace, `mount` or `net`, or programs are missing; fail in CI."""
+    needed = ("unshare", *programs)
+    allowed = os.geteuid() == 0 and all(map(shutil.which, needed))
     if allowed:
-        allowed = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+        allowed = subprocess.run(["unshare", f"--{kind}", "true"], capture_output=True, check=False).returncode == 0
     if not allowed:
+        reason = f"a {kind} namespace needs root and the programs {', '.join(needed)} (util-linux)"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

@@ -28,10 +28,13 @@ def seen_orders(bootstrap: str, topic: str) -> list[int]:
     return sorted(json.loads(record.key or b"")["id"] for record in read(bootstrap, topic))
 
 
-def wait_for_orders(bootstrap: str, topic: str, ids: Iterable[int], alive: Callable[[], None]) -> None:
+def wait_for_orders(
+    bootstrap: str, topic: str, ids: Iterable[int], alive: Callable[[], None], seconds: float = WAIT_S
+) -> None:
     """Block until the topic shows all of these. `alive` raises when waiting is pointless."""
     wanted = Counter(ids)
-    wait_until(lambda: not wanted - Counter(seen_orders(bootstrap, topic)), f"{topic} shows {sorted(wanted)}", alive)
+    told = f"{topic} shows {sorted(wanted)}"
+    wait_until(lambda: not wanted - Counter(seen_orders(bootstrap, topic)), told, alive, seconds)
 
 
 def wait_until(reached: Callable[[], bool], what: str, alive: Callable[[], None], seconds: float = WAIT_S) -> None:

@@ -73,7 +73,7 @@ class Deltaforge:
           name: for the log file.
         """
         self.port = free_ports(1)[0]
-        command = [sys.executable, "-m", "deltaforge", str(file), "--api-addr", f"{HOST}:{self.port}"]
+        command = [sys.executable, "-m", "deltaforge", str(file), f"--api-addr={HOST}:{self.port}"]
         # Dies with the test run, also when that is killed.
         guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         self._command = [*guard, *wrapper, *command, *arguments]
@@ -88,6 +88,11 @@ class Deltaforge:
         """Take the product from another directory from the next start on, with more environment."""
         self._cwd = source
         self._environment |= {"PYTHONPATH": str(source), **environment}
+
+    def listen_at(self, host: str) -> None:
+        """Serve the admin endpoint at this address from the next start on, same port; `ask` goes to 127.0.0.1 still."""
+        address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self._command = [f"--api-addr={address}" if part.startswith("--api-addr=") else part for part in self._command]
 
     def write_to(self, output: Path) -> None:
         """Let the next start's output go to another file, or pipe, which no method here reads."""

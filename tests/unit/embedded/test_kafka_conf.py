@@ -38,7 +38,7 @@ def test_everything_listens_on_loopback_only() -> None:
 
 def test_a_listener_behind_a_proxy_advertises_the_proxys_port_and_listens_on_its_own() -> None:
     """Guards against clients that reconnect past the proxy, to the address that the broker told them."""
-    ports = NodePorts(9000, {Listener.PLAINTEXT: 9100, Listener.PROXIED: 9101}, {Listener.PROXIED: 9999})
+    ports = NodePorts(9000, {Listener.PLAINTEXT: 9100, Listener.PROXIED: 9101}, {Listener.PROXIED: "127.0.0.1:9999"})
     properties = server_properties(replace(_plan(1), ports=[ports]))
     assert properties["listeners"].split(",")[:2] == ["PLAINTEXT://127.0.0.1:9100", "PROXIED://127.0.0.1:9101"]
     assert properties["advertised.listeners"] == "PLAINTEXT://127.0.0.1:9100,PROXIED://127.0.0.1:9999"
