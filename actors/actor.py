@@ -50,6 +50,7 @@ class ActorContext:
         self.path = path or id
         self.attempt = attempt
         self.stopping = trio.Event()
+        self.stop_asked_at = math.inf
         self.scope = trio.CancelScope()
         self.limit = trio.CancelScope()
         self.cancelled_for: str | None = None
@@ -115,7 +116,11 @@ class ActorContext:
         self.limit.cancel(reason=reason)
 
     def ask_to_stop(self, cancel_at: float) -> None:
-        """Set `stopping`; called by the supervisor. A later call may shorten the grace, never lengthen it."""
+        """Set `stopping`; a later call may shorten the grace, never lengthen it.
+
+        For the supervisor, and for owners who ask several children at once before it asks them one by one.
+        """
+        self.stop_asked_at = min(self.stop_asked_at, trio.current_time())
         self.limit.deadline = min(cancel_at, self.limit.deadline) if self.stopping.is_set() else cancel_at
         self.stopping.set()
 

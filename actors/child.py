@@ -139,7 +139,6 @@ class Run:
         self.ready_at = math.inf
         self.settled = trio.Event()
         self.finished = trio.Event()
-        self.stop_asked_at = math.inf
         self.silent_s = 0.0
         self._task: trio.lowlevel.Task | None = None
 
@@ -150,9 +149,7 @@ class Run:
 
     def ask_to_stop(self, grace_s: float) -> None:
         """Give the actor `grace_s` seconds to end by itself."""
-        now = trio.current_time()
-        self.stop_asked_at = min(self.stop_asked_at, now)
-        self.ctx.ask_to_stop(now + grace_s)
+        self.ctx.ask_to_stop(trio.current_time() + grace_s)
 
     def why_cancelled(self) -> str:
         """For `scope.cancel(reason=...)`."""

@@ -67,7 +67,7 @@ class Reporter:
             case ExitKind.RETRY:
                 self.say(events.ChildRetrying, child, reason=str(error))
             case ExitKind.STOPPED:
-                took_s = trio.current_time() - run.stop_asked_at
+                took_s = trio.current_time() - run.ctx.stop_asked_at
                 cancelled = run.ctx.scope.cancelled_caught
                 self.say(events.ChildStopped, child, took_s=took_s, cancelled=cancelled, error=error)
             case _:

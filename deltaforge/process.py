@@ -130,7 +130,7 @@ class Process:
             self._stopped_with = BLOCKED if stuck else DONE
         self._root.stop()
         for context in self._contexts.values():
-            context.stopping.set()
+            context.ask_to_stop(trio.current_time() + self._grace_s)
 
     # -- Status
 

@@ -69,6 +69,29 @@ async def test_children_stop_one_by_one_in_reverse_however_the_end_comes(autojum
     assert stopped == [("source", 1.0, 1.0, False), ("sink", 3.0, 2.0, True), ("checkpoint", 3.0, 0.0, False)]
 
 
+async def test_an_owner_may_ask_children_at_once_and_then_stop_them_in_order(autojump_clock: MockClock) -> None:
+    """Guards against graces that add up, and against a stop whose beginning nobody knows."""
+    recorder, contexts = EventRecorder(), []
+
+    async def slow(ctx: ActorContext) -> None:
+        contexts.append(ctx)
+        ctx.started()
+        await ctx.stopping.wait()
+        await trio.sleep(3)
+
+    children = [ChildSpec("a", slow, shutdown_s=4.0), ChildSpec("b", slow, shutdown_s=4.0), ChildSpec("c", slow)]
+    supervisor = Supervisor("s", MANY, children, on_event=recorder)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.run)
+        await recorder.wait_for(ChildStarted, "c")
+        for ctx in contexts:
+            ctx.ask_to_stop(trio.current_time() + 4.0)
+        supervisor.stop()
+    # They end in any order.
+    stopped = {e.child: (e.at, e.took_s, e.cancelled) for e in recorder.of(ChildStopped)}
+    assert stopped == dict.fromkeys("abc", (3.0, 3.0, False))
+
+
 async def test_immediate_cancels_without_grace(autojump_clock: MockClock) -> None:
     """Guards against a grace nobody asked for."""
     recorder = EventRecorder()
