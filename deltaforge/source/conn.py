@@ -98,6 +98,8 @@ async def _attempt(keywords: dict[str, str], target: str) -> ReplicationConnecti
     try:
         if conn.server_version >= session.TRANSACTION_TIMEOUT_SINCE:
             await connection.simple_query(session.NO_TRANSACTION_TIMEOUT)
+        if conn.parameter_status(b"server_encoding") == b"SQL_ASCII":
+            await connection.simple_query(session.AS_IT_IS)
     except BaseException:
         connection.close()
         raise

@@ -68,11 +68,17 @@ def prepare_server(server: PostgresServer) -> None:
         )
 
 
-def create_database(server: PostgresServer, params: Mapping[str, str] | None = None) -> Database:
+def create_database(
+    server: PostgresServer, params: Mapping[str, str] | None = None, *, encoding: str = "UTF8"
+) -> Database:
     """A database with a name of its own."""
     name = f"db_{uuid.uuid4().hex[:12]}"
+    # The locale C goes with any encoding.
+    made = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'")
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        if encoding == "UTF8":
+            made = sql.SQL("CREATE DATABASE {}")
+        connection.execute(made.format(sql.Identifier(name), sql.Literal(encoding)))
     return Database(server, name, params)
 
 
