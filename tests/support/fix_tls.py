@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLIENT_KEY_PASSWORD = canary("client key")
+_USUAL_S = 2 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ClientFiles:
 class Certificates:
     """All certificates of the session. `stranger_ca` signed nothing here: who trusts only it must refuse."""
 
+    authority: Authority
     ca: Path
     stranger_ca: Path
     server: TlsFiles
@@ -60,12 +62,12 @@ class Authority:
         """The authority's own certificate."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name: str, *, server: bool) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
+    def issue(self, name: str, *, server: bool, valid_s: float = _USUAL_S) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
         """A certificate, valid for localhost and 127.0.0.1 when it is a server's, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = (
-            _unsigned(_subject(name), self._name, key.public_key())
+            _unsigned(_subject(name), self._name, key.public_key(), valid_s)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
             .add_extension(_key_usage(authority=False), critical=True)
@@ -102,6 +104,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     client, client_key = authority.issue("deltaforge-client", server=False)
     ca = write("ca.pem", authority.pem())
     return Certificates(
+        authority,
         ca=ca,
         stranger_ca=write("stranger-ca.pem", Authority("somebody else").pem()),
         server=TlsFiles(ca, write("server.pem", server), write("server.key", private_pem(server_key))),
@@ -117,7 +120,9 @@ def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _unsigned(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _unsigned(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, valid_s: float = _USUAL_S
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -126,7 +131,7 @@ def _unsigned(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublic
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
+        .not_valid_after(now + datetime.timedelta(seconds=valid_s))
     )
 
 

@@ -22,7 +22,7 @@ from deltaforge.sinks.base import SinkStatistics
 from deltaforge.sinks.kafka.epoch import Epoch
 from deltaforge.sinks.kafka.grouping import Room
 from deltaforge.sinks.kafka.opening import LeaseLost, Opened, check_lease, go_on_from
-from deltaforge.sinks.kafka.patience import tell_when_stuck
+from deltaforge.sinks.kafka.patience import tell_when_stuck, tell_while_opening
 from deltaforge.sinks.kafka.producer import Doubt
 from deltaforge.sinks.kafka.session import Session
 from deltaforge.sinks.kafka.topics import create_missing
@@ -191,7 +191,7 @@ class KafkaSinkActor:
         w = self._w
         self._report("starting", "opening the transactional producer")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._say_trouble, session)
+            nursery.start_soon(tell_while_opening, session, self._report)
             with ctx.waiting("Kafka"):
                 problem: Doubt | None = None
                 try:
@@ -219,10 +219,3 @@ class KafkaSinkActor:
         for warning in opened.warnings:
             log.warning("data topic changed", sink=w.config.id, detail=warning)
         return opened
-
-    async def _say_trouble(self, session: Session) -> None:
-        """While Kafka does not answer, show what the client complains about."""
-        while True:
-            await trio.sleep(1)
-            if session.trouble:
-                self._report("waiting", session.trouble)

@@ -83,6 +83,10 @@ _OPERATOR = {
     "_UNSUPPORTED_FEATURE": "this build of librdkafka lacks what client_conf asks for",
 }
 
+_ALERT = "tls alert"
+"""OpenSSL's words for a connection that the broker ended for our certificate, or for want of one it can use.
+librdkafka calls it `_TRANSPORT` where the handshake had ended on our side, as it has in TLS 1.3."""
+
 _AWAY = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT"})
 
 _UNKNOWN_TOPIC = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID"})
@@ -111,7 +115,7 @@ def classify(error: KafkaErrorLike, *, doing: str, topic: str = "", brokers: str
     if name in _UNKNOWN_TOPIC and topic:
         return missing_topic(topic, brokers)
     text = f"cannot {doing}: {error.str()} ({name})"
-    hint = _OPERATOR.get(name) or _POISON.get(name)
+    hint = _OPERATOR.get(name) or _POISON.get(name) or (_CREDENTIALS if _ALERT in text else None)
     if hint is not None:
         return OperatorError(text, hint=hint)
     if name in _UNKNOWN_TOPIC:

@@ -20,7 +20,7 @@ import trio
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from actors import beat_here, waiting_here
-from deltaforge.errors import DeltaforgeError, OperatorError, TransientError
+from deltaforge.errors import DeltaforgeError, Fault, OperatorError, TransientError
 from deltaforge.failpoints import failpoint_async
 from deltaforge.sinks.kafka.faults import Reaction, classify, reaction
 from deltaforge.sinks.kafka.hang import LOOK_S, CallWatch
@@ -110,7 +110,7 @@ class KafkaProducer:
         self._watch = CallWatch()
         self._producer: Producer | None = None
         self.failure: DeltaforgeError | None = None
-        """The first failed delivery or fatal error; from then on only throwing away is left."""
+        """The first failed delivery or fatal error, or what made its owner give up; then only throwing away is left."""
         self.last_error: DeltaforgeError | None = None
         """The newest error the client reported of itself, such as a refused login: what a wait is about."""
         self.late = False
@@ -123,9 +123,12 @@ class KafkaProducer:
     # ---- callbacks, in the thread that polls
 
     def _on_error(self, error: KafkaError) -> None:
-        self.last_error = classify(error, doing="talk to Kafka", brokers=self._brokers)
+        found = classify(error, doing="talk to Kafka", brokers=self._brokers)
         if error.fatal() and self.failure is None:
-            self.failure = self.last_error
+            self.failure = found
+        # What only a person can mend is kept: that no broker is up is said as well, and says less.
+        if found.fault is Fault.OPERATOR or self.last_error is None or self.last_error.fault is not Fault.OPERATOR:
+            self.last_error = found
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None or self._closing:

@@ -53,10 +53,14 @@ class Session:
         await self._ledger.init()
 
     @property
-    def trouble(self) -> str:
-        """What the clients last complained about, '' when nothing."""
-        found = self._ledger.last_error or self._data.last_error
-        return found.line() if found else ""
+    def trouble(self) -> DeltaforgeError | None:
+        """What the clients last complained about."""
+        return self._ledger.last_error or self._data.last_error
+
+    def give_up(self, cause: DeltaforgeError) -> None:
+        """Let whatever waits for Kafka raise Doubt for this reason."""
+        for producer in (self._ledger, self._data):
+            producer.failure = producer.failure or cause
 
     def forget_trouble(self) -> None:
         """All is well again: what was complained about before explains nothing that comes later."""

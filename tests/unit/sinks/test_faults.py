@@ -17,12 +17,13 @@ class Fake(NamedTuple):
 
     called: str
     is_fatal: bool = False
+    words: str = "librdkafka's words"
 
     def name(self) -> str:
         return self.called
 
     def str(self) -> str:
-        return "librdkafka's words"
+        return self.words
 
     def fatal(self) -> bool:
         return self.is_fatal
@@ -75,6 +76,17 @@ def test_what_a_person_has_to_mend_says_how(name: str) -> None:
     error = classify(Fake(name), doing="write", topic="orders", brokers="b:9092")
     assert isinstance(error, OperatorError)
     assert error.hint
+
+
+@pytest.mark.fault("K15")
+def test_a_certificate_that_the_broker_refuses_is_a_matter_for_a_person() -> None:
+    """Guards against a wait for brokers that are there: librdkafka calls it by the name of a lost connection."""
+    words = (
+        "ssl://b:9093/1: Receive failed: error:0A000415:SSL routines::ssl/tls alert certificate expired: SSL alert 45"
+    )
+    error = classify(Fake("_TRANSPORT", words=words), doing="talk to Kafka")
+    assert isinstance(error, OperatorError)
+    assert "certificates" in error.hint
 
 
 def test_a_missing_topic_names_the_command() -> None:
