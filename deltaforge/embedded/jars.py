@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 KAFKA_VERSION = "4.1.0"
-KAFKA = (
-    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
-    f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",
-    "org.slf4j:slf4j-simple:1.7.36",
-)
 FETCH_S = 900.0
 _PROGRESS_S = 5.0
 _FETCH = """
@@ -53,8 +48,14 @@ def java() -> Path:
     return java_home() / "bin" / "java"
 
 
+def kafka(version: str = KAFKA_VERSION) -> tuple[str, ...]:
+    """The coordinates of a broker with its tools, 3.9 or newer: older ones need artifacts that jgo does not find."""
+    programs = [f"org.apache.kafka:{name}:{version}" for name in ("kafka_2.13", "kafka-tools")]
+    return *programs, "org.slf4j:slf4j-simple:1.7.36"
+
+
 def class_path(
-    coordinates: Sequence[str] = KAFKA,
+    coordinates: Sequence[str] | None = None,
     *,
     progress: Callable[[str], None] = lambda _: None,
     abort: threading.Event | None = None,
@@ -62,6 +63,7 @@ def class_path(
     """The jars of these Maven coordinates with all they need, fetched when they are not here yet.
 
     Args:
+      coordinates: Kafka's, when absent.
       progress: told a line now and then while they are fetched; never called when they are here.
 
     Raises:
@@ -69,6 +71,7 @@ def class_path(
       EmbeddedError: they cannot be fetched; with the end of what jgo said.
       StartAborted: `abort` was set meanwhile.
     """
+    coordinates = coordinates or kafka()
     wanted = "+".join(coordinates)
     folder = cache_root() / "jars"
     remembered = folder / f"{hashlib.sha256(wanted.encode()).hexdigest()[:16]}.json"

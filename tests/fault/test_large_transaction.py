@@ -1,4 +1,4 @@
-"""One large source transaction: one Kafka transaction, all rows once and in order, little memory.
+"""One large source transaction: one Kafka transaction, all rows once and in order, little memory. Crowds: as well.
 
 `tests/fault/sizes.py` says how many rows it has.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
-from tests.fault.sizes import LARGE_ROWS
+from tests.fault.sizes import FULL, LARGE_ROWS
 from tests.support.kafka_log import LogBatch, dump_topic
 from tests.support.kafka_topics import create_topic, end_offsets
 from tests.support.pipelines import local, write
@@ -38,12 +38,36 @@ PARTITIONS = 12
 MOST_BYTES = 250 * 2**20
 SAME_MEMORY = 1.15
 STALLED_S = 120.0
+SAVEPOINTS, SMALL_ONES = 100_000, 1_000_000
 PAUSE_S = 3.0
 
 _TABLE = """create table orders(id bigint primary key, customer_id bigint not null, status text not null,
   total numeric(12,2) not null, note text, created_at timestamptz not null, updated_at timestamptz)"""
 _ROWS = """insert into orders select n, n * 7, case when n %% 2 = 0 then 'new' else 'paid' end, n * 1.25,
   'order number ' || n, now() - n * interval '1 second', null from generate_series(%s::bigint, %s) n"""
+_CROWDS = """
+create or replace function with_savepoints(first bigint, last bigint) returns void language plpgsql as $$
+begin
+  for n in first..last loop
+    begin
+      insert into orders values (-n, 0, 'undone', 0, null, now());
+      raise exception 'undone';
+    exception when raise_exception then null;
+    end;
+    begin
+      insert into orders values (n, n * 7, 'new', n * 1.25, 'order number ' || n, now());
+    exception when raise_exception then null;
+    end;
+  end loop;
+end $$;
+create or replace procedure one_by_one(first bigint, last bigint) language plpgsql as $$
+begin
+  perform set_config('synchronous_commit', 'off', false);
+  for n in first..last loop
+    insert into orders values (n, n * 7, 'new', n * 1.25, 'order number ' || n, now());
+    commit;
+  end loop;
+end $$"""
 _ID = re.compile(rb'"id":(\d+)')
 
 
@@ -67,16 +91,21 @@ class Run:
 def large_run(database: Database, topic_prefix: str, tmp_path: Path) -> Iterator[Callable[..., tuple[Run, str]]]:
     """Runs one transaction of so many rows, between two small ones, through a process of its own.
 
-    Takes changes to the batch section, and what to do with the topic while the large one passes.
+    Takes changes to the batch section, what to do with the topic while the large one passes, and what writes it.
     """
     products: list[Deltaforge] = []
 
     def run(
-        kafka: KafkaCluster, rows: int, during: Callable[[str], None] = lambda _: None, **batch: int
+        kafka: KafkaCluster,
+        rows: int,
+        during: Callable[[str], None] = lambda _: None,
+        statement: str = _ROWS,
+        **batch: int,
     ) -> tuple[Run, str]:
         database.execute("drop publication if exists orders_pub; drop table if exists orders")
         database.execute(_TABLE)
         database.execute("create publication orders_pub for table orders")
+        database.execute(_CROWDS)
         topic = create_topic(kafka.bootstrap(), f"{topic_prefix}.large{rows}", PARTITIONS)
         document = local(f"large-{topic_prefix}-{rows}", topic)
         document["spec"]["source"]["config"]["tables"] = ["public.orders"]
@@ -89,7 +118,7 @@ def large_run(database: Database, topic_prefix: str, tmp_path: Path) -> Iterator
         product.wait_ready()
         database.execute(_ROWS, (1, FRAME_ROWS))
         _arrived(product, kafka, topic, FRAME_ROWS + PARTITIONS)
-        database.execute(_ROWS, (FRAME_ROWS + 1, FRAME_ROWS + rows))
+        database.execute(statement, (FRAME_ROWS + 1, FRAME_ROWS + rows))
         began = time.monotonic()
         during(topic)
         _arrived(product, kafka, topic, rows)
@@ -155,6 +184,38 @@ def test_a_large_transaction_never_waits_for_room_that_was_delivered_long_ago(
     run, _ = large_run(kafka, SMALL_ROWS, pause, max_inflight=1000)
     # THEN the transaction passes in the first stream
     assert run.epochs == 1
+
+
+if FULL:
+
+    @pytest.mark.fault("G12")
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("rows", "statement", "whole"),
+        [(SAVEPOINTS // 2, "select with_savepoints(%s, %s)", True), (SMALL_ONES, "call one_by_one(%s, %s)", False)],
+        ids=["savepoints", "transactions"],
+    )
+    def test_a_crowd_passes_in_constant_memory(
+        rows: int,
+        statement: str,
+        whole: bool,
+        large_run: Callable[..., tuple[Run, str]],
+        kafka: KafkaCluster,
+        record_property: Callable[[str, object], None],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Guards against something that is kept for each savepoint, or for each transaction."""
+        faulthandler.cancel_dump_traceback_later()
+        run, topic = large_run(kafka, rows, statement=statement)
+        record_property("rows_per_s", round(run.rows / run.seconds))
+        record_property("peak_bytes", run.peak)
+        with capsys.disabled():
+            print(f"\n{statement}: {run}")
+        _assert_complete(kafka.bootstrap(), topic, rows + 2 * FRAME_ROWS)
+        for batches in dump_topic(kafka, topic, PARTITIONS) if whole else ():
+            _assert_one_transaction(batches)
+        assert run.epochs == 1
+        assert run.peak < MOST_BYTES
 
 
 def _arrived(product: Deltaforge, kafka: KafkaCluster, topic: str, offsets: int) -> None:

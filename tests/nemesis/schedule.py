@@ -19,6 +19,8 @@ AGAIN_AT_ONCE = 0.2
 """Share of the faults that strike while the pipeline is still recovering from the one before."""
 PAIRED = 0.15
 """Share of the faults that come together with another one, of another kind."""
+TRIPLED = 0.3
+"""Share of these to which a third one comes, of a third kind."""
 CALM_S = 1.5
 """Longest wait before a fault."""
 
@@ -44,7 +46,7 @@ class Step:
     number: int
     calm_s: float
     faults: tuple[Fault, ...]
-    """One, or two at the same time."""
+    """One, or two or three at the same time."""
     recover: bool
     """Wait for new events before the next step."""
     seed: str
@@ -63,8 +65,18 @@ def steps(seed: str, faults: Sequence[Fault]) -> Iterator[Step]:
         rng.shuffle(deck)
         for fault in deck:
             number += 1
-            others = [other for other in faults if other.kind != fault.kind and not other.alone]
-            paired = rng.random() < PAIRED and bool(others) and not fault.alone
-            chosen = (fault, rng.choice(others)) if paired else (fault,)
+            chosen = _company(fault, faults, rng)
             calm_s, recover = rng.uniform(0, CALM_S), rng.random() >= AGAIN_AT_ONCE
             yield Step(number, calm_s, chosen, recover, f"{seed}/{number}")
+
+
+def _company(fault: Fault, faults: Sequence[Fault], rng: random.Random) -> tuple[Fault, ...]:
+    """The fault and those that strike at the same time."""
+    chosen = [fault]
+    for share in (PAIRED, TRIPLED):
+        kinds = {each.kind for each in chosen}
+        others = [other for other in faults if other.kind not in kinds and not other.alone]
+        if fault.alone or not others or rng.random() >= share:
+            break
+        chosen.append(rng.choice(others))
+    return tuple(chosen)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 FAULTS: tuple[Fault, ...] = (*process.FAULTS, *network.FAULTS, *servers.BROKER, *servers.POSTGRES)
 ROUND_S = 120.0
 """Of faults; the end of a round comes on top."""
-_threads = ThreadPoolExecutor(1)
-"""For the second fault of a pair. It lives as long as we do: what a thread has started ends with that thread."""
+_threads = ThreadPoolExecutor(2)
+"""For the faults beside the first. They live as long as we do: what a thread has started ends with it."""
 
 
 @dataclass
