@@ -207,10 +207,9 @@ if FULL:
         """Guards against something that is kept for each savepoint, or for each transaction."""
         faulthandler.cancel_dump_traceback_later()
         run, topic = large_run(kafka, rows, statement=statement)
-        record_property("rows_per_s", round(run.rows / run.seconds))
         record_property("peak_bytes", run.peak)
         with capsys.disabled():
-            print(f"\n{statement}: {run}")
+            print(f"\n{statement}: {rows} rows, peak RSS {run.peak / 2**20:.0f} MiB")
         _assert_complete(kafka.bootstrap(), topic, rows + 2 * FRAME_ROWS)
         for batches in dump_topic(kafka, topic, PARTITIONS) if whole else ():
             _assert_one_transaction(batches)
