@@ -34,7 +34,7 @@ def half(some: Sequence[T]) -> Sequence[T]:
     return some if FULL else some[SEED % 2 :: 2]
 
 
-KILLS: Final = _size("DELTAFORGE_KILLS", 8, 200)
+KILLS: Final = _size("DELTAFORGE_KILLS", 6, 200)
 KILL_ROWS: Final = _size("DELTAFORGE_KILL_ROWS", 40_000, 1_000_000)
 """Row changes that the writers have to reach before the kills are judged."""
 KILL_RATE: Final = _size("DELTAFORGE_KILL_RATE", 2500, 800)
@@ -44,6 +44,6 @@ FAILPOINT_ROUNDS: Final = _size("DELTAFORGE_FAILPOINT_ROUNDS", 0, 1)
 RACES: Final = _size("DELTAFORGE_RACES", 4, 20)
 OUTAGE_S: Final = float(os.environ.get("DELTAFORGE_OUTAGE_S") or (60 if FULL else 12))
 """Seconds for which Kafka is away."""
-LARGE_ROWS: Final = _size("DELTAFORGE_LARGE_ROWS", 200_000, 1_000_000)
+LARGE_ROWS: Final = _size("DELTAFORGE_LARGE_ROWS", 100_000, 1_000_000)
 EPOCHS: Final = _size("DELTAFORGE_EPOCHS", 8, 20)
 """Streams that are begun one after the other while descriptors and threads are counted."""

@@ -1,8 +1,8 @@
 """The SQL of orders and types through the whole product, from PostgreSQL to Kafka, compared with what Debezium wrote.
 
-One server, one broker, and one process for each form of the codec; all read the same databases, one for each file of
-SQL. A recording is a Kafka sink: its `envelope.options` are the recorded connector's options, but for what the pipeline
-file says elsewhere (`moved`).
+One server, one broker, and one process for each form of the codec, of which a quick run takes one; all read the same
+databases, one for each file of SQL. A recording is a Kafka sink: its `envelope.options` are the recorded connector's
+options, but for what the pipeline file says elsewhere (`moved`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # no __all__
 
 from deltaforge.embedded.postgres import PostgresServer
+from tests.fault.sizes import FULL
 from tests.support.databases import create_database
 from tests.support.fix_codecs import ROWS, WALK, extension
 from tests.support.kafka_topics import TopicReader, topic_names
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from tests.support.databases import Database
     from tests.support.kafka_topics import Record
 
-CODECS = ("python", "compiled")
+WHOLE, KILLED = (("python", "compiled"),) * 2 if FULL else (("compiled",), ("python",))
+"""The forms of the codec."""
 FILES = ("orders", "types", "modes", "structured", "edges", "messages", "keys", "heartbeats", "router12")
 OTHER_OPTIONS = {
     "orders_options": {
@@ -154,17 +156,23 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="module")
 def replayed(server: PostgresServer, kafka: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Replayed:
     """Every file's transactions, one after the other, while the pipelines run."""
-    return _replay("whole", FILES, server, kafka, tmp_path_factory.mktemp("whole"))
+    return _replay("whole", WHOLE, FILES, server, kafka, tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(scope="module")
 def killed(server: PostgresServer, kafka: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Replayed:
-    """The transactions of one file; after every fourth, both processes are killed and started again."""
-    return _replay("killed", ("orders",), server, kafka, tmp_path_factory.mktemp("killed"), every=4)
+    """The transactions of one file; after every fourth, the processes are killed and started again."""
+    return _replay("killed", KILLED, ("orders",), server, kafka, tmp_path_factory.mktemp("killed"), every=4)
 
 
 def _replay(
-    run: str, files: tuple[str, ...], server: PostgresServer, kafka: KafkaCluster, folder: Path, every: int = 0
+    run: str,
+    codecs: tuple[str, ...],
+    files: tuple[str, ...],
+    server: PostgresServer,
+    kafka: KafkaCluster,
+    folder: Path,
+    every: int = 0,
 ) -> Replayed:
     extension(WALK)
     extension(ROWS)
@@ -173,7 +181,7 @@ def _replay(
         database.execute(script(file).before)
     with ExitStack() as stack:
         sinks, products = [], []
-        for codec in CODECS:
+        for codec in codecs:
             made, documents = pipelines(run, codec, databases, kafka.bootstrap())
             sinks += made
             product = _product(folder / codec, codec, documents)
@@ -263,7 +271,7 @@ def _read(records: list[Record], sink: Sink, database: str) -> list[Line]:
 
 
 @pytest.mark.fault("G10", "D2", "D3")
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", WHOLE)
 @pytest.mark.parametrize("recording", [name for _, name, _ in RECORDINGS])
 @pytest.mark.slow
 def test_the_whole_pipeline_writes_the_bytes_of_debezium(replayed: Replayed, recording: str, codec: str) -> None:
@@ -272,7 +280,7 @@ def test_the_whole_pipeline_writes_the_bytes_of_debezium(replayed: Replayed, rec
 
 
 @pytest.mark.fault("P21")
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", KILLED)
 @pytest.mark.parametrize("recording", [name for file, name, _ in RECORDINGS if file == "orders"])
 def test_a_process_killed_between_statements_writes_the_same(killed: Replayed, recording: str, codec: str) -> None:
     """Guards against a change that is lost, doubled, moved or written otherwise because the process died."""
