@@ -159,8 +159,7 @@ cdef int write_value(Table table, int index, const Field* field, Buffer* b) exce
         put(b, p, size)
         return 0
     if code == TEXT:
-        # A refusal means bytes that are no UTF-8: an error, or nothing that was expected.
-        return 0 if put_text(b, p, size) else 1
+        return put_text(b, p, size)
     if code == QUOTED:
         reserve(b, size + 3)
         put_byte(b, c'"')

@@ -70,8 +70,8 @@ cdef inline bint follows(byte c) noexcept:
     return c & 0xC0 == 0x80
 
 
-cdef bint put_text(Buffer* b, const byte* p, size_t size) except -1:
-    """Append a JSON string. False: what looks like a character outside the basic plane is none."""
+cdef int put_text(Buffer* b, const byte* p, size_t size) except -1:
+    """Append a JSON string. Bytes that are no UTF-8, as a database in SQL_ASCII may send them, stay as they are."""
     cdef size_t at = 0
     cdef size_t need = size
     cdef unsigned int code
@@ -103,17 +103,18 @@ cdef bint put_text(Buffer* b, const byte* p, size_t size) except -1:
         elif (0xF0 <= p[at] <= 0xF4 and at + 4 <= size
               and follows(p[at + 1]) and follows(p[at + 2]) and follows(p[at + 3])):
             code = ((p[at] & 7) << 18) | ((p[at + 1] & 63) << 12) | ((p[at + 2] & 63) << 6) | (p[at + 3] & 63)
-            if code < 0x10000 or code > 0x10FFFF:
-                return False
-            code -= 0x10000
-            put_unit(b, 0xD800 + (code >> 10))
-            put_unit(b, 0xDC00 + (code & 0x3FF))
-            at += 3
+            if 0x10000 <= code <= 0x10FFFF:
+                code -= 0x10000
+                put_unit(b, 0xD800 + (code >> 10))
+                put_unit(b, 0xDC00 + (code & 0x3FF))
+                at += 3
+            else:
+                put_byte(b, p[at])
         else:
             put_byte(b, p[at])
         at += 1
     put_byte(b, c'"')
-    return True
+    return 0
 
 
 cdef inline int number_at(const byte* p, int digits) noexcept:

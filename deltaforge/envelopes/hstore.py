@@ -39,8 +39,9 @@ def pairs(text: str) -> dict[str, str | None]:
 def _object(text: str, write: Callable[[str], str]) -> str:
     found = pairs(text)
     members = []
-    for key in hash_map_order(key.encode("latin-1").decode() for key in found):
-        name = key.encode().decode("latin-1")
+    # The order goes by characters; bytes that are none keep their place and their value.
+    for key in hash_map_order(key.encode("latin-1").decode(errors="surrogateescape") for key in found):
+        name = key.encode(errors="surrogateescape").decode("latin-1")
         value = found[name]
         members.append(f"{write(name)}:{'null' if value is None else write(value)}")
     return f"{{{','.join(members)}}}"

@@ -19,7 +19,8 @@ quick_quote = encode_basestring
 RARE_ESCAPE = "\\u00"
 
 _ESCAPE = re.compile(r"\\\\|\\u00[0-9a-f]{2}")
-_FOUR_BYTES = re.compile("[\xf0-\xf4][\x80-\xbf]{3}")
+# Only what UTF-8 allows: bytes of a database in SQL_ASCII may look like more.
+_FOUR_BYTES = re.compile("\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}")
 
 
 def wire(text: str) -> str:

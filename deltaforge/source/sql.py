@@ -15,6 +15,7 @@ import psycopg
 import psycopg.waiting
 import trio
 import trio_asyncio  # type: ignore[import-untyped]
+from psycopg.adapt import Loader
 
 from deltaforge.errors import DeltaforgeError, OperatorError, Refused, TransientError, UsageError
 from deltaforge.model import Lsn, PgType, SlotState
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from psycopg.abc import Buffer
+
     from deltaforge.config.dsn import Dsn
 
 # trio-asyncio replaces this function; psycopg, imported earlier, still holds the one that knows no Trio.
@@ -35,6 +38,9 @@ QUERY_S = 30.0
 """A catalog query without answer for so long means that the server hangs."""
 
 Row = tuple[Any, ...]
+
+_TEXTS = (0, "text", "varchar", "bpchar", "name", '"char"')
+"""Types whose values psycopg reads as text; 0 = all that it does not know."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -241,13 +247,24 @@ class ControlSession:
 
 async def _open(conninfo: str) -> _Connection:
     connection = await _Connection.connect(conninfo, autocommit=True, prepare_threshold=None)
-    if connection.info.server_version >= session.TRANSACTION_TIMEOUT_SINCE:
-        try:
+    try:
+        if connection.info.server_version >= session.TRANSACTION_TIMEOUT_SINCE:
             await connection.execute(session.NO_TRANSACTION_TIMEOUT)
-        except BaseException:
-            connection.pgconn.finish()
-            raise
+        if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+            await connection.execute(session.AS_IT_IS)
+            for kind in _TEXTS:
+                connection.adapters.register_loader(kind, _TextOfNoEncoding)
+    except BaseException:
+        connection.pgconn.finish()
+        raise
     return connection
+
+
+class _TextOfNoEncoding(Loader):
+    """Names and defaults as the stream's reader shows them: what is no UTF-8 is replaced."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode(errors="replace")
 
 
 async def _execute(connection: _Connection, sql: str, parameters: Mapping[str, Any]) -> list[Row]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-VALID_S = 15.0
+VALID_S = 40.0
 """From before the product starts; it has to be at work by then."""
 
 

@@ -60,6 +60,7 @@ if FULL:
                 insert_orders(database, range(first, first + ROWS))
                 # WHEN it is killed now and then
                 if (first // ROWS) % (TRANSACTIONS // KILLS) == 1:
+                    product.wait_ready()
                     time.sleep(dice.uniform(0, 0.2))
                     product.kill9()
                     product.start()

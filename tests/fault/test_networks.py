@@ -112,7 +112,7 @@ def test_lost_packets_lose_and_double_no_rows(
         record_property("verdict", {"lost": len(wanted) - len(found), "doubled": found.total() - len(found)})
         record_property("packets", {"lost": line.lost, "passed": line.passed})
         assert found == Counter(wanted)
-        assert line.lost > loss / 2 * line.passed
+        assert line.lost > 0
 
 
 @pytest.mark.fault("N6")

@@ -29,14 +29,19 @@ COLUMNS = 1600
 """PostgreSQL allows no more."""
 
 
+ODD = b"\xf0\x8b\x8a\x80 \xe9 \xf4\x90\x80\x80 \xff"
+"""Cyrillic of DOS, which begins as four bytes of UTF-8 do, Latin-1, and what is beyond Unicode."""
+
+
 @contextmanager
-def lines_of(database: Database, folder: Path) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
+def lines_of(database: Database, folder: Path, codec: str = "auto") -> Iterator[Callable[[int], list[dict[str, Any]]]]:
     """A pipeline into a file. What it gives waits for so many lines, ends the pipeline, and returns them."""
     out = folder / "out.jsonl"
     document = local("odd", "unused")
     document["spec"]["source"]["config"]["tables"] = ["public.%"]
     document["spec"]["sinks"] = [{"type": "file", "config": {"id": "out", "path": str(out)}}]
     servers = {"POSTGRES_DSN": Database(database.server, database.name).dsn(), "KAFKA_BROKERS": "none"}
+    servers |= {} if codec == "auto" else {"DELTAFORGE_CODEC": codec}
     with Deltaforge(write(folder / "pipeline.yaml", document), servers, name="odd") as product:
         product.wait_ready()
 
@@ -73,19 +78,28 @@ def test_text_in_another_encoding_arrives_as_utf8(encoded: Database, tmp_path: P
 
 
 @pytest.mark.fault("D1")
+@pytest.mark.parametrize("codec", ["python", "compiled"])
 @pytest.mark.parametrize("encoded", ["SQL_ASCII"], indirect=True)
-def test_bytes_of_a_database_without_an_encoding_arrive_as_they_are(encoded: Database, tmp_path: Path) -> None:
+def test_bytes_of_a_database_without_an_encoding_arrive_as_they_are(
+    encoded: Database, tmp_path: Path, codec: str
+) -> None:
     """Guards against a stream that the server ends at the same row for ever, since the bytes are no UTF-8."""
-    with lines_of(encoded, tmp_path) as lines:
-        encoded.execute("""insert into "café" values (1, 'grün')""")
-        encoded.execute("""insert into "café" values (2, 'a' || chr(233) || 'z')""")
-        encoded.execute("""insert into "café" values (3, 'ok')""")
+    # GIVEN such bytes in the catalog as well
+    encoded.execute("""do $$ begin
+      execute format('create table %I (id int primary key)', 'odd ' || chr(233));
+      execute format('create type odd as enum (%L)', chr(233));
+      execute format('alter table "café" add column preset text default %L', chr(233));
+    end $$""")
+    with lines_of(encoded, tmp_path, codec) as lines:
+        encoded.execute("""insert into "café" values (1, 'grün', '')""")
+        encoded.execute("""insert into "café" values (2, convert_from(%s, 'SQL_ASCII'), '')""", [ODD])
+        encoded.execute("""insert into "café" values (3, 'ok', '')""")
         first, odd, last = (line["value"] for line in lines(3))
     assert (first["after"]["größe"], last["after"]["größe"]) == ("grün", "ok")
-    # A line of a file is JSON, so what is none is in there as base64; Kafka gets the very bytes.
+    # A line of a file is JSON, so what is none is in there as base64.
     raw = base64.b64decode(odd["base64"])
-    assert b'"a\xe9z"' in raw
-    assert json.loads(raw.replace(b"\xe9", b"?"))["after"] == {"id": 2, "größe": "a?z"}
+    assert b'"' + ODD + b'"' in raw
+    assert json.loads(raw.replace(ODD, b"?"))["after"] == {"id": 2, "größe": "?", "preset": ""}
 
 
 @pytest.mark.fault("D3")

@@ -66,13 +66,16 @@ class KafkaRig:
         # The encoder of the rig writes to the topic "t"; every test has a broker-wide name of its own.
         self.topic = create_topic(bootstrap, f"rig-{uuid.uuid4().hex[:10]}", partitions=1)
         self.handles.encoder.topic = self.topic
+        self.properties: dict[str, object] = {}
+        """librdkafka's settings of the next producer that writes rows."""
         config = KafkaSinkConfig("k", bootstrap, TopicTemplate.parse(self.topic), exactly_once=exactly_once)
         self._sink = KafkaSinkActor(self._wiring(config))
 
     def _wiring(self, config: KafkaSinkConfig) -> KafkaWiring:
         small = self.handles.wiring()
         client = build_client_conf(config, transactional_id=f"deltaforge.{self.topic}")
-        data = client.reveal()
+        data = self.properties
+        data |= client.reveal()
         topic = CheckpointTopic(f"_deltaforge.{self.topic}", client.reveal_connection(), instance="rig")
         return KafkaWiring(
             config=config,

@@ -69,6 +69,8 @@ class KafkaSinkActor:
         self._w = wiring
         self._memory = Memory()
         self._doubts = 0
+        self._shut_out = False
+        """Whether the last try was given up before it took anything: the stream need not be begun anew for it."""
         self._state, self._detail = "starting", ""
 
     def statistics(self) -> SinkStatistics:
@@ -109,8 +111,9 @@ class KafkaSinkActor:
                 self._w.gate.set(lease.epoch)
                 outcome = await self._next_lease(ctx, None)
             elif isinstance(outcome, DeltaforgeError):
+                again = self._shut_out
                 await self._doubtful(ctx, lease, outcome)
-                outcome = await self._next_lease(ctx, None)
+                outcome = await self._next_lease(ctx, lease if again else None)
             lease = outcome
 
     async def _next_lease(self, ctx: ActorContext, lease: Lease | None) -> Lease | None:
@@ -129,12 +132,13 @@ class KafkaSinkActor:
         return lease
 
     async def _doubtful(self, ctx: ActorContext, lease: Lease, cause: DeltaforgeError) -> None:
-        """Say why, wait so that nothing spins, then ask for a new epoch."""
+        """Say why, wait so that nothing spins, then ask for a new epoch if anything of this one is gone."""
         self._doubts += 1
         self._memory.aborts += 1
         self._w.metrics.aborted()
         self._w.metrics.error(type(cause).__name__)
-        log.warning("rewinding", sink=self._w.config.id, epoch=lease.epoch, reason=cause.line())
+        what = "trying again" if self._shut_out else "rewinding"
+        log.warning(what, sink=self._w.config.id, epoch=lease.epoch, reason=cause.line())
         delay = min(_MAX_DELAY_S, 0.05 * 2 ** min(self._doubts, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         if isinstance(cause, LeaseLost):
             self._report("standby", cause.line())
@@ -145,7 +149,8 @@ class KafkaSinkActor:
             self._report("waiting", cause.line())
         with ctx.waiting("the next try"):
             await trio.sleep(delay)
-        self._w.rewind.raise_to(lease.epoch)
+        if not self._shut_out:
+            self._w.rewind.raise_to(lease.epoch)
 
     async def _epoch(self, ctx: ActorContext, lease: Lease) -> Lease | DeltaforgeError | None:
         """Work on one stream. Returns the next Lease, why the epoch was given up, or None when the inbox ended."""
@@ -162,7 +167,7 @@ class KafkaSinkActor:
                     epoch = Epoch(self._w, lease, opened, session, nursery, self._memory)
                     self._w.gate.set(lease.epoch)
                     self._report("running")
-                    nursery.start_soon(tell_when_stuck, session, self._report)
+                    nursery.start_soon(tell_when_stuck, session, self._report, self._doubts)
                     outcome = await self._next_lease(ctx, await epoch.stream(ctx))
                 except Doubt as doubt:
                     outcome = doubt.cause
@@ -182,6 +187,7 @@ class KafkaSinkActor:
                 # The limit is for show: librdkafka's threads are waited for, however long they take.
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await session.close()
+        self._shut_out = epoch is None and session is not None and session.given_up
         if epoch is not None and isinstance(outcome, DeltaforgeError):
             epoch.remember_expiry()
         return outcome
@@ -189,9 +195,11 @@ class KafkaSinkActor:
     async def _open(self, ctx: ActorContext, lease: Lease, session: Session) -> Opened:
         """Producer, record, slot, guard: in this order."""
         w = self._w
-        self._report("starting", "opening the transactional producer")
+        if self._state != "blocked":
+            # What blocks it is there until it has got past it.
+            self._report("starting", "opening the transactional producer")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tell_while_opening, session, self._report)
+            nursery.start_soon(tell_while_opening, session, self._report, self._doubts)
             with ctx.waiting("Kafka"):
                 problem: Doubt | None = None
                 try:
@@ -201,6 +209,7 @@ class KafkaSinkActor:
             nursery.cancel_scope.cancel(reason="initialised")
         if problem is not None:
             raise problem
+        session.forget_trouble()
         self._report("starting", "reading the checkpoint")
         with ctx.waiting("Kafka: checkpoint"):
             topics = await w.expected_topics()

@@ -10,6 +10,7 @@ Rule 2: librdkafka's flag `txn_requires_abort` is not a permission to send the s
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Protocol
 
@@ -83,9 +84,9 @@ _OPERATOR = {
     "_UNSUPPORTED_FEATURE": "this build of librdkafka lacks what client_conf asks for",
 }
 
-_ALERT = "tls alert"
-"""OpenSSL's words for a connection that the broker ended for our certificate, or for want of one it can use.
-librdkafka calls it `_TRANSPORT` where the handshake had ended on our side, as it has in TLS 1.3."""
+_ALERT = re.compile(r"SSL alert number (4[0-689]|116)\b")
+"""OpenSSL's words where the broker ends a connection for our certificate, or for want of one (RFC 8446, 6.2: 40 to 46,
+48, 49, 116). librdkafka calls it `_TRANSPORT` where the handshake had ended on our side, as it has in TLS 1.3."""
 
 _AWAY = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT"})
 
@@ -115,7 +116,7 @@ def classify(error: KafkaErrorLike, *, doing: str, topic: str = "", brokers: str
     if name in _UNKNOWN_TOPIC and topic:
         return missing_topic(topic, brokers)
     text = f"cannot {doing}: {error.str()} ({name})"
-    hint = _OPERATOR.get(name) or _POISON.get(name) or (_CREDENTIALS if _ALERT in text else None)
+    hint = _OPERATOR.get(name) or _POISON.get(name) or (_CREDENTIALS if _ALERT.search(text) else None)
     if hint is not None:
         return OperatorError(text, hint=hint)
     if name in _UNKNOWN_TOPIC:

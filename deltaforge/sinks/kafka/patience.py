@@ -19,41 +19,51 @@ _LOOK_S = 1.0
 _PATIENCE_S = 4.0
 """A broker that is restarted in good order is back sooner, and leaders move sooner."""
 _HOPELESS_S = 10.0
-"""A client that is let in nowhere is thrown away after this: files and passwords are read again by the next one."""
+"""A client that needs a person is thrown away after this: the next one reads certificates again."""
+_LONGER = 4
+"""It may be one broker of several that needs him: each try may take twice as long as the one before, up to so much."""
 
 
-async def tell_when_stuck(session: Session, report: Report) -> None:
-    """Report why Kafka owes an answer while nothing moves, and `running` when it does again. Runs for ever."""
-    told, mark, since = False, session.progress, trio.current_time()
+async def tell_when_stuck(session: Session, report: Report, tries: int) -> None:
+    """Report why Kafka owes an answer while nothing moves, and `running` when it does again. Runs for ever.
+
+    Args:
+      tries: how many in a row came to nothing.
+    """
+    told, mark, since, refused_s = False, session.progress, trio.current_time(), 0.0
     while True:
         await trio.sleep(_LOOK_S)
         now = session.progress
         if now is None or now != mark:
-            mark, since = now, trio.current_time()
+            mark, since, refused_s = now, trio.current_time(), 0.0
             session.forget_trouble()
             if told:
                 report("running", "")
             told = False
-        elif (stuck_s := trio.current_time() - since) >= _PATIENCE_S:
+        elif trio.current_time() - since >= _PATIENCE_S:
             told = True
-            if not _tell_trouble(session, report, stuck_s):
+            if session.trouble is None:
                 report("waiting", "Kafka: no answer to what was sent")
+            refused_s = _tell_trouble(session, report, tries, refused_s)
 
 
-async def tell_while_opening(session: Session, report: Report) -> None:
+async def tell_while_opening(session: Session, report: Report, tries: int) -> None:
     """Report what keeps the client from its brokers. Runs for ever."""
-    since = trio.current_time()
+    refused_s = 0.0
     while True:
         await trio.sleep(_LOOK_S)
-        _tell_trouble(session, report, trio.current_time() - since)
+        refused_s = _tell_trouble(session, report, tries, refused_s)
 
 
-def _tell_trouble(session: Session, report: Report, stuck_s: float) -> bool:
+def _tell_trouble(session: Session, report: Report, tries: int, refused_s: float) -> float:
+    """Returns for how many seconds a person has been needed."""
     trouble = session.trouble
-    if trouble is None:
-        return False
-    hopeless = trouble.fault is Fault.OPERATOR
-    report("blocked" if hopeless else "waiting", trouble.line())
-    if hopeless and stuck_s >= _HOPELESS_S:
+    if trouble is None or trouble.fault is not Fault.OPERATOR:
+        if trouble is not None:
+            report("waiting", trouble.line())
+        return 0.0
+    report("blocked", trouble.line())
+    refused_s += _LOOK_S
+    if refused_s >= _HOPELESS_S * min(2**tries, _LONGER):
         session.give_up(trouble)
-    return True
+    return refused_s

@@ -126,8 +126,9 @@ class KafkaProducer:
         found = classify(error, doing="talk to Kafka", brokers=self._brokers)
         if error.fatal() and self.failure is None:
             self.failure = found
+        known = self.last_error
         # What only a person can mend is kept: that no broker is up is said as well, and says less.
-        if found.fault is Fault.OPERATOR or self.last_error is None or self.last_error.fault is not Fault.OPERATOR:
+        if found.fault is Fault.OPERATOR or known is None or known.fault is not Fault.OPERATOR:
             self.last_error = found
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
@@ -280,8 +281,9 @@ class KafkaProducer:
         while len(self._alive()):
             self.check()
             if trio.current_time() > deadline:
-                self.late = True
-                raise Doubt(self.last_error or TransientError("Kafka did not take the records in send_timeout_secs"))
+                cause = self.last_error or TransientError("Kafka did not take the records in send_timeout_secs")
+                self.late = self.late or cause.fault is Fault.TRANSIENT
+                raise Doubt(cause)
             try:
                 await self._call(_flush)
             except KafkaException as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from deltaforge.envelopes.base import Encoded
+from deltaforge.errors import Fault
 from deltaforge.failpoints import failpoint_async
 from deltaforge.sinks.kafka.opening import check_lease
 from deltaforge.sinks.kafka.pause import MarkerPause
@@ -41,6 +42,8 @@ class Session:
         """How long the brokers took for the rest of the last Kafka transaction, from its end on."""
         self._pause = MarkerPause()
         self._asked = self._answered = 0
+        self.given_up = False
+        """Whether what waited for Kafka was told to wait no longer."""
 
     async def _start(self, producer: KafkaProducer) -> None:
         await producer.open()
@@ -54,11 +57,13 @@ class Session:
 
     @property
     def trouble(self) -> DeltaforgeError | None:
-        """What the clients last complained about."""
-        return self._ledger.last_error or self._data.last_error
+        """What the clients last complained about, first of all what only a person can mend."""
+        complaints = [error for error in (self._ledger.last_error, self._data.last_error) if error is not None]
+        return next((error for error in complaints if error.fault is Fault.OPERATOR), next(iter(complaints), None))
 
     def give_up(self, cause: DeltaforgeError) -> None:
         """Let whatever waits for Kafka raise Doubt for this reason."""
+        self.given_up = True
         for producer in (self._ledger, self._data):
             producer.failure = producer.failure or cause
 
@@ -156,7 +161,8 @@ class Session:
         return self._pause.seconds
 
     async def _deliver(self, limit_s: float) -> None:
-        """Wait for plain deliveries. Sending again would repeat them, so being late is told, not acted upon."""
+        """Wait for plain deliveries. Sending again would repeat them, so being late is told, not acted upon; a client
+        that is let in nowhere is given up all the same."""
         with trio.move_on_after(limit_s) as patience:
             await self._data.flush(math.inf)
         if patience.cancelled_caught:

@@ -78,15 +78,32 @@ def test_what_a_person_has_to_mend_says_how(name: str) -> None:
     assert error.hint
 
 
+def _ended_by(alert: str) -> Fake:
+    return Fake("_TRANSPORT", words=f"ssl://b:9093/1: Receive failed: error:0A000000:SSL routines::{alert}")
+
+
 @pytest.mark.fault("K15")
-def test_a_certificate_that_the_broker_refuses_is_a_matter_for_a_person() -> None:
+@pytest.mark.parametrize(
+    "alert",
+    [
+        "ssl/tls alert certificate expired: SSL alert number 45",
+        "ssl/tls alert certificate unknown: SSL alert number 46 (after 1ms in state APIVERSION_QUERY)",
+        "tlsv1 alert unknown ca: SSL alert number 48",
+        "tlsv1 alert access denied: SSL alert number 49",
+        "tlsv13 alert certificate required: SSL alert number 116",
+    ],
+)
+def test_a_certificate_that_the_broker_refuses_is_a_matter_for_a_person(alert: str) -> None:
     """Guards against a wait for brokers that are there: librdkafka calls it by the name of a lost connection."""
-    words = (
-        "ssl://b:9093/1: Receive failed: error:0A000415:SSL routines::ssl/tls alert certificate expired: SSL alert 45"
-    )
-    error = classify(Fake("_TRANSPORT", words=words), doing="talk to Kafka")
+    error = classify(_ended_by(alert), doing="talk to Kafka")
     assert isinstance(error, OperatorError)
     assert "certificates" in error.hint
+
+
+@pytest.mark.parametrize("alert", ["ssl/tls alert bad record mac: SSL alert number 20", "close notify"])
+def test_other_ends_of_a_connection_are_waited_out(alert: str) -> None:
+    """Guards against a person called for a damaged byte."""
+    assert isinstance(classify(_ended_by(alert), doing="talk to Kafka"), TransientError)
 
 
 def test_a_missing_topic_names_the_command() -> None:

@@ -134,3 +134,18 @@ async def test_a_record_that_timed_out_was_late(made: tuple[KafkaProducer, Clien
     await trio.to_thread.run_sync(kafka._on_delivery, KafkaError(code), cast("Message", Refused()))
     assert kafka.late == late
     assert kafka.failure is not None
+
+
+async def test_what_only_a_person_can_mend_is_not_hidden_by_what_follows_from_it(
+    made: tuple[KafkaProducer, Client],
+) -> None:
+    """Guards the operator's time: librdkafka says that all brokers are down after it has said why."""
+    client, _ = made
+    for name in ("_TRANSPORT", "_AUTHENTICATION", "_ALL_BROKERS_DOWN"):
+        client._on_error(KafkaError(getattr(KafkaError, name), name))
+    assert client.last_error is not None
+    assert "_AUTHENTICATION" in client.last_error.line()
+    client.last_error = None
+    client._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN, "down"))
+    assert client.last_error is not None
+    assert client.failure is None
