@@ -94,9 +94,7 @@ class KafkaProducer:
     """A producer for one epoch, or for less. Use `serve` in a nursery beside it."""
 
     def __init__(self, properties: Mapping[str, object], *, brokers: str, oauth: OauthCallback | None) -> None:
-        conf: dict[str, object] = dict(properties)
-        conf["error_cb"] = self._on_error
-        conf["on_delivery"] = self._on_delivery
+        conf: dict[str, object] = {**properties, "error_cb": self._on_error, "on_delivery": self._on_delivery}
         # confluent-kafka reads this one itself, and only as a bool.
         conf["delivery.report.only.error"] = True
         self._repeats = Repeats(properties)
