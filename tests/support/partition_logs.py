@@ -59,7 +59,7 @@ class PartitionLog:
         self.mixed: list[int] = []
         """Numbers of the markers whose transactions more than one producer epoch wrote."""
         self._marked = array("q")
-        self._last, self._count, self._section = array("q"), array("q"), array("q")
+        self._first, self._last, self._count, self._section = (array("q") for _ in range(4))
         self._open: dict[int, list[int]] = {}
         self._epochs: dict[int, set[int]] = {}
 
@@ -68,6 +68,7 @@ class PartitionLog:
         if batch.transactional:
             self._open.setdefault(batch.producer_id, []).append(len(self._last))
             self._epochs.setdefault(batch.producer_id, set()).add(batch.epoch)
+        self._first.append(batch.first)
         self._last.append(batch.last)
         self._count.append(batch.records)
         self._section.append(-2 if batch.transactional else -1)
@@ -86,9 +87,9 @@ class PartitionLog:
     def section(self, offset: int) -> int:
         """Number of the marker that ends the transaction of a record: -1 = it is in none, -2 = none yet."""
         batch = bisect_left(self._last, offset)
-        if batch < len(self._last):
+        if batch < len(self._last) and self._first[batch] <= offset:
             return self._section[batch]
-        # Only the markers are known.
+        # Compaction has taken its batch, and left the markers.
         section = bisect_left(self._marked, offset)
         return section if section < len(self._marked) else -2
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.ledger.checkpoints import parse_checkpoint
 from tests.ledger.lsn import parse_lsn, show_lsn
-from tests.support.partition_logs import parse_logs
+from tests.support.partition_logs import Batch, Mark, PartitionLog, parse_logs
 from tests.support.topics import Record
 from tests.support.transaction_log import TransactionLog
 
@@ -66,6 +66,16 @@ def test_a_dump_tells_what_became_of_every_batch() -> None:
     counts = [log.count("committed"), log.count("plain"), log.count("aborted"), log.count("open")]
     assert counts == [2, 1, 2, 1]
     assert [(mark.offset, mark.time_ms, mark.committed) for mark in log.markers] == [(2, 105, True), (6, 109, False)]
+
+
+def test_a_record_that_compaction_took_belongs_to_the_next_marker() -> None:
+    """Guards against a record that is told to be in the transaction of the next one that is still there."""
+    log = PartitionLog()
+    for offset in (3, 7):
+        log.end(Mark(offset, 100 + offset, 5, 0, committed=True))
+    log.add(Batch(8, 9, 2, 5, 0, transactional=True))
+    log.end(Mark(10, 110, 5, 0, committed=True))
+    assert [log.section(offset) for offset in (2, 5, 8, 9)] == [0, 1, 2, 2]
 
 
 def test_two_epochs_in_one_transaction_are_told() -> None:
