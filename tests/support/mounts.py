@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -62,7 +62,11 @@ def require_namespaces(kind: str, *programs: str) -> None:
     if allowed:
         allowed = subprocess.run(["unshare", f"--{kind}", "true"], capture_output=True, check=False).returncode == 0
     if not allowed:
-        reason = f"a {kind} namespace needs root and the programs {', '.join(needed)} (util-linux)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        unable(f"a {kind} namespace needs root and the programs {', '.join(needed)} (util-linux)")
+
+
+def unable(reason: str) -> NoReturn:
+    """Skip the test for what this machine lacks; fail in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
