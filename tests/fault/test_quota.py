@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 QUOTA = 50_000
 """Bytes a second, as the broker counts them: compressed."""
-THROTTLED_S = 30.0
+THROTTLED_S = 60.0
+"""In the first third the buffers fill."""
 GROWTH = 1.1
 MEMORY = 96 * 2**20
 """What a pipeline may have under way, and as much again for what is on its way through librdkafka."""
@@ -72,15 +73,15 @@ if FULL:
             looks = []
             until = time.monotonic() + THROTTLED_S
             while time.monotonic() < until:
-                time.sleep(THROTTLED_S / 20)
+                time.sleep(THROTTLED_S / 30)
                 looks.append(resources(stage.product).rss)
             behind, aborts, view = _behind(stage), stage.aborts(), stage.view()
             # THEN it falls behind, gives up nothing and holds no more than at first
             _quota(stage, "--delete-config", "producer_byte_rate")
             stage.recover()
             verdict = stage.settle()
-        half = len(looks) // 2
-        early, late = max(looks[:half]), max(looks[half:])
+        third = len(looks) // 3
+        early, late = max(looks[third : 2 * third]), max(looks[2 * third :])
         record_property("verdict", verdict.totals)
         with capsys.disabled():
             print(
