@@ -40,7 +40,7 @@ TRANSACTION_TIMEOUT_SINCE = 170000
 NO_TRANSACTION_TIMEOUT = "SET transaction_timeout = 0"
 """For sessions of servers that know it; others refuse a session that names it."""
 AS_IT_IS = "SET client_encoding TO 'SQL_ASCII'"
-"""For streams of databases that know no encoding: the server would end one at the first bytes that are no UTF-8."""
+"""For sessions of databases that know no encoding: the server would refuse to send bytes that are no UTF-8."""
 
 # A peer that vanished without a word is noticed in 25 s idle, in 30 s with unacknowledged data.
 _KEEPALIVE = {

@@ -1,4 +1,4 @@
-"""A server that is not there: a skip at home, a failure in CI."""
+"""What a machine lacks, a server or a right: a skip at home, a failure in CI."""
 
 from __future__ import annotations
 
@@ -16,3 +16,10 @@ def unavailable(error: DeltaforgeError) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"in CI every server must be there: {error.line()}")
     pytest.skip(error.line())
+
+
+def unable(reason: str) -> NoReturn:
+    """Skip the test for what this machine lacks; fail where CI=true."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -8,7 +8,6 @@ without end: there `faulty_libc.c`, loaded before the C library, answers in its 
 from __future__ import annotations
 
 import mmap
-import os
 import shutil
 import struct
 import subprocess
@@ -16,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import pytest
+from tests.support.available import unable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +29,7 @@ class FaultyLibc:
 
     def __init__(self) -> None:
         if shutil.which("gcc") is None:
-            reason = "a C library of a test's own needs gcc"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            unable("a C library of a test's own needs gcc")
         self._directory = Path(tempfile.mkdtemp(prefix="deltaforge-libc-"))
         library, numbers = self._directory / "faulty.so", self._directory / "numbers"
         flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]

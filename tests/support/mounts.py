@@ -8,9 +8,9 @@ import shlex
 import shutil
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import pytest
+from tests.support.available import unable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,10 +63,3 @@ def require_namespaces(kind: str, *programs: str) -> None:
         allowed = subprocess.run(["unshare", f"--{kind}", "true"], capture_output=True, check=False).returncode == 0
     if not allowed:
         unable(f"a {kind} namespace needs root and the programs {', '.join(needed)} (util-linux)")
-
-
-def unable(reason: str) -> NoReturn:
-    """Skip the test for what this machine lacks; fail in CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)

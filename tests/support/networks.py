@@ -18,7 +18,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
-from tests.support.mounts import require_namespaces, unable
+from tests.support.available import unable
+from tests.support.mounts import require_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

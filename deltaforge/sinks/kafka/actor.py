@@ -111,9 +111,8 @@ class KafkaSinkActor:
                 self._w.gate.set(lease.epoch)
                 outcome = await self._next_lease(ctx, None)
             elif isinstance(outcome, DeltaforgeError):
-                again = self._shut_out
                 await self._doubtful(ctx, lease, outcome)
-                outcome = await self._next_lease(ctx, lease if again else None)
+                outcome = await self._next_lease(ctx, lease if self._shut_out else None)
             lease = outcome
 
     async def _next_lease(self, ctx: ActorContext, lease: Lease | None) -> Lease | None:
